@@ -1,0 +1,192 @@
+// Package provider is the seam between the engine and the LLM providers whose
+// keys it keeps.
+//
+// A [Provider] describes one kind of account: its name, the fields that it adds
+// to connections and roles, and how to connect. A [Client] acts on one account:
+// it mints, deletes and finds keys. What only some providers can do is an
+// optional interface that a Client implements when its API allows it, as
+// io.ReaderFrom does: [Extender], [PrincipalKeeper], [AdminVerifier],
+// [RoleChecker].
+//
+// To write a provider: implement Provider and Client on the provider's official
+// SDK with the SDK's retries off, send every request through
+// [Transport.HTTPClient], turn every failure into an [*Error] by [Classify], and
+// pass the suite in providertest against a strict simulator.
+//
+// A provider package knows nothing of Vault's storage, leases or roles, and it
+// never decides whether a key may be forgotten: the engine's ledger does.
+package provider
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+)
+
+// A Provider describes one kind of LLM account. Its methods touch no network
+// and are safe for concurrent use.
+type Provider interface {
+	// Name is the value of a connection's provider field, for example "openai".
+	Name() string
+
+	// ConfigFields and RoleFields declare the fields that this provider adds to
+	// connections and to roles. Only TypeString, TypeCommaStringSlice, TypeBool
+	// and TypeInt are used. Two providers may declare the same field only with
+	// the same type.
+	ConfigFields() map[string]*framework.FieldSchema
+	RoleFields() map[string]*framework.FieldSchema
+
+	// CheckConfig and CheckRole refuse what can be refused without asking the
+	// provider. They return a *FieldError, or nil. CheckRole also gets the
+	// fields of the role's connection.
+	CheckConfig(s Settings) error
+	CheckRole(config, role Values) error
+
+	// Scope is the part of the account where the keys of a role live and can be
+	// listed: a project id at OpenAI.
+	Scope(role Values) string
+
+	// Limits are the bounds that the provider sets.
+	Limits() Limits
+
+	// Connect returns a client for one account. It makes no call. Clients of
+	// one account share its transport.
+	Connect(s Settings, t *Transport) (Client, error)
+}
+
+// Limits are a provider's bounds on keys.
+type Limits struct {
+	// NameLength is the longest name of a key or principal, in bytes.
+	NameLength int
+	// Lifetime is the furthest expiry from now that the provider accepts.
+	Lifetime time.Duration
+	// Consistency is how long after its creation a key may still be unknown to
+	// other calls: a "not found" for a younger key proves nothing.
+	Consistency time.Duration
+}
+
+// Settings are what a client needs to reach one account.
+type Settings struct {
+	AdminKey Secret
+	// BaseURL is empty for the provider's own address.
+	BaseURL string
+	Fields  Values
+}
+
+// A Client acts on one account at a provider. Every method honours ctx, is safe
+// for concurrent use, and fails with an *Error that holds no key material.
+type Client interface {
+	// Mint creates one key. The create is sent at most once, unless it is proven
+	// that the provider did not process it. An error of kind Ambiguous means
+	// that the key may exist; an answer without id or secret is Ambiguous too.
+	Mint(ctx context.Context, spec Spec) (Key, error)
+
+	// Delete deletes one key. A key that does not exist is a NotFound error.
+	Delete(ctx context.Context, ref Ref) error
+
+	// Find yields every key of a scope, whoever made it, over all pages. Pages
+	// are fetched as the loop goes on. An error is yielded once and last.
+	Find(ctx context.Context, scope string) iter.Seq2[Found, error]
+}
+
+// An Extender can move the expiry of a key that exists.
+type Extender interface {
+	// Extend sets the expiry of a key and returns the one that the provider now
+	// holds. It is safe to repeat.
+	Extend(ctx context.Context, ref Ref, until time.Time) (time.Time, error)
+}
+
+// A PrincipalKeeper mints the keys of a role under a principal of its own (an
+// OpenAI service account) that outlives them.
+type PrincipalKeeper interface {
+	// EnsurePrincipal finds the principal by its name, or creates it without any
+	// key, and gives it what it needs to own keys.
+	EnsurePrincipal(ctx context.Context, name string, role Values) (Principal, error)
+	// DeletePrincipal deletes a principal and with it all of its keys. One that
+	// does not exist is a NotFound error.
+	DeletePrincipal(ctx context.Context, p Principal) error
+}
+
+// An AdminVerifier can tell whether the admin key works.
+type AdminVerifier interface {
+	// VerifyAdmin makes one cheap call that needs the admin key.
+	VerifyAdmin(ctx context.Context) error
+}
+
+// A RoleChecker can tell whether what a role names exists at the provider.
+type RoleChecker interface {
+	// CheckRoleAt returns a *FieldError for a role that names something unknown
+	// or closed, an *Error where the provider could not be asked.
+	CheckRoleAt(ctx context.Context, role Values) error
+}
+
+// A Spec says what key to mint.
+type Spec struct {
+	// Name is unique and is all that finds a key whose creation had no answer.
+	Name string
+	// ExpiresAt is when the provider itself is to refuse the key.
+	ExpiresAt time.Time
+	// Principal owns the key; zero where the provider keeps none.
+	Principal Principal
+	Role      Values
+}
+
+// A Key is the answer to a successful Mint.
+type Key struct {
+	ID     string
+	Secret Secret
+	// ExpiresAt is what the provider answered; zero if the key does not expire.
+	ExpiresAt time.Time
+	// Data are further facts for the holder, none of them secret.
+	Data map[string]string
+}
+
+// A Ref addresses a key at its provider.
+type Ref struct{ ID, Scope string }
+
+// Found is a key as a provider lists it.
+type Found struct {
+	ID, Name    string
+	PrincipalID string    // empty if a person owns the key
+	CreatedAt   time.Time // zero if the provider does not say, as are the next two
+	ExpiresAt   time.Time
+	LastUsedAt  time.Time
+}
+
+// A Principal owns the keys of one role at a provider.
+type Principal struct {
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Scope string `json:"scope"`
+}
+
+// The names that info gives to what a client can do.
+const (
+	CanMint           = "mint"
+	CanExtend         = "extend"
+	CanKeepPrincipals = "principal"
+	CanVerifyAdmin    = "verify_admin"
+	CanCheckRoles     = "check_role"
+)
+
+// Capabilities names, sorted, all that a client can do.
+func Capabilities(c Client) []string {
+	can := []string{CanMint}
+	if _, ok := c.(Extender); ok {
+		can = append(can, CanExtend)
+	}
+	if _, ok := c.(PrincipalKeeper); ok {
+		can = append(can, CanKeepPrincipals)
+	}
+	if _, ok := c.(AdminVerifier); ok {
+		can = append(can, CanVerifyAdmin)
+	}
+	if _, ok := c.(RoleChecker); ok {
+		can = append(can, CanCheckRoles)
+	}
+	slices.Sort(can)
+	return can
+}

@@ -1,0 +1,65 @@
+package provider
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/hashicorp/vault/sdk/framework"
+)
+
+// A Registry holds the providers that one mount offers. It does not change
+// after NewRegistry and is safe for concurrent use.
+type Registry struct {
+	providers map[string]Provider
+	config    map[string]*framework.FieldSchema
+	role      map[string]*framework.FieldSchema
+}
+
+// NewRegistry returns a registry of the given providers. It fails if two share
+// a name, or declare one field with different types.
+func NewRegistry(providers ...Provider) (*Registry, error) {
+	r := &Registry{
+		providers: map[string]Provider{},
+		config:    map[string]*framework.FieldSchema{},
+		role:      map[string]*framework.FieldSchema{},
+	}
+	for _, p := range providers {
+		if _, ok := r.providers[p.Name()]; ok {
+			return nil, fmt.Errorf("provider %q is registered twice", p.Name())
+		}
+		r.providers[p.Name()] = p
+		if err := mergeFields(r.config, p.ConfigFields(), p.Name()); err != nil {
+			return nil, err
+		}
+		if err := mergeFields(r.role, p.RoleFields(), p.Name()); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func mergeFields(into, from map[string]*framework.FieldSchema, name string) error {
+	for field, schema := range from {
+		if have, ok := into[field]; ok && have.Type != schema.Type {
+			return fmt.Errorf("provider %q declares field %q as %s, another as %s", name, field, schema.Type, have.Type)
+		}
+		into[field] = schema
+	}
+	return nil
+}
+
+// Get returns the provider of a name.
+func (r *Registry) Get(name string) (Provider, bool) {
+	p, ok := r.providers[name]
+	return p, ok
+}
+
+// Names lists the providers, sorted.
+func (r *Registry) Names() []string { return slices.Sorted(maps.Keys(r.providers)) }
+
+// ConfigFields and RoleFields are the fields of all providers together.
+func (r *Registry) ConfigFields() map[string]*framework.FieldSchema { return maps.Clone(r.config) }
+
+// RoleFields is described at ConfigFields.
+func (r *Registry) RoleFields() map[string]*framework.FieldSchema { return maps.Clone(r.role) }
