@@ -1,0 +1,116 @@
+package fakeopenai
+
+import "time"
+
+// This file is what people do behind the engine's back, in OpenAI's console.
+// Nothing here is a request: no fault, no rate, no log.
+
+// AddProject adds an active project. A project of that id that is there already
+// is left as it is.
+func (s *Server) AddProject(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.addProjectLocked(id)
+}
+
+// ArchiveProject archives a project: its keys stop working, and nothing in it
+// can be read or changed any more.
+func (s *Server) ArchiveProject(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.projectLocked(id); p != nil && p.archivedAt.IsZero() {
+		p.archivedAt = s.clock()
+	}
+}
+
+// AddAdminKey makes an admin key that may do everything.
+func (s *Server) AddAdminKey() (id, secret string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.addAdminLocked("console", newSecret("sk-admin-"), time.Time{}, time.Time{})
+	return a.ID, a.Secret
+}
+
+// RevokeAdminKey deletes an admin key. It reports whether there was one.
+func (s *Server) RevokeAdminKey(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.admins {
+		if a.ID == id && !a.Deleted {
+			a.Deleted = true
+			return true
+		}
+	}
+	return false
+}
+
+// DeleteKey deletes a project key. It reports whether there was one.
+func (s *Server) DeleteKey(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.byID[id]
+	if k == nil || k.Deleted {
+		return false
+	}
+	k.delete(s.clock())
+	return true
+}
+
+// PlantKey makes a key that a person owns and that does not expire. It makes the
+// project if there is none.
+func (s *Server) PlantKey(project, name string) Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.addKeyLocked(s.addProjectLocked(project), nil, name, nil, time.Time{}, s.clock())
+	return k.world()
+}
+
+// PlantServiceAccount makes an account with the role member, and the project if
+// there is none.
+func (s *Server) PlantServiceAccount(project, name string) ServiceAccount {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addAccountLocked(s.addProjectLocked(project), name, roleMember, s.clock()).ServiceAccount
+}
+
+// PlantServiceAccountKey makes a key of an account that does not expire if
+// expiresIn is zero. It returns the zero Key if there is no such account.
+func (s *Server) PlantServiceAccountKey(accountID, name string, expiresIn time.Duration) Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.accounts[accountID]
+	if a == nil || a.Deleted {
+		return Key{}
+	}
+	now, expiry := s.clock(), time.Time{}
+	if expiresIn > 0 {
+		expiry = now.Add(expiresIn)
+	}
+	return s.addKeyLocked(a.project, a, name, nil, expiry, now).world()
+}
+
+// SetRole gives an account a role: "owner", "member" or "none". It reports
+// whether there is such an account.
+func (s *Server) SetRole(accountID, role string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.accounts[accountID]
+	if a == nil || a.Deleted {
+		return false
+	}
+	a.Role = role
+	return true
+}
+
+// DeleteServiceAccount deletes an account and all its keys. It reports whether
+// there was one.
+func (s *Server) DeleteServiceAccount(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.accounts[id]
+	if a == nil || a.Deleted {
+		return false
+	}
+	a.delete(s.clock())
+	return true
+}
