@@ -1,0 +1,149 @@
+package openai
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/openai/openai-go/v3"
+	"github.com/openai/openai-go/v3/option"
+	"github.com/openai/openai-go/v3/packages/pagination"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+var (
+	opCreateKey = operation{name: "create key", creates: true}
+	opDeleteKey = operation{name: "delete key"}
+	opListKeys  = operation{name: "list keys"}
+	opExtendKey = operation{name: "extend key"}
+)
+
+// Mint creates a key of the principal, with its scopes and expiry, in one call.
+// An expiry in the past becomes one second from now.
+func (c *client) Mint(ctx context.Context, spec provider.Spec) (provider.Key, error) {
+	project, account := spec.Role.String(fieldProject), spec.Principal
+	if account.ID == "" || account.Scope != "" && account.Scope != project {
+		return provider.Key{}, refuse(opCreateKey, "there is no service account of the role's project to own the key")
+	}
+	params := openai.AdminOrganizationProjectServiceAccountAPIKeyNewParams{
+		Name:             openai.String(spec.Name),
+		ExpiresInSeconds: openai.Int(secondsUntil(spec.ExpiresAt)),
+	}
+	// A list that is empty, but not nil, would be sent.
+	if scopes := spec.Role.Strings(fieldScopes); len(scopes) > 0 {
+		params.Scopes = scopes
+	}
+	type answer = openai.AdminOrganizationProjectServiceAccountAPIKeyNewResponse
+	res, err := do(ctx, c, opCreateKey,
+		func(watch option.RequestOption) (*answer, error) {
+			return c.admin.Projects.ServiceAccounts.APIKeys.New(ctx, project, account.ID, params, watch)
+		},
+		func(key *answer) bool { return isText(key.JSON.ID) && isText(key.JSON.Value) })
+	if err != nil {
+		return provider.Key{}, err
+	}
+	return provider.Key{
+		ID:        res.ID,
+		Secret:    provider.Secret(res.Value),
+		ExpiresAt: fromUnix(res.ExpiresAt),
+		Data:      c.data(project),
+	}, nil
+}
+
+// data is what the holder of a key may need beside it.
+func (c *client) data(project string) map[string]string {
+	data := map[string]string{fieldProject: project}
+	if c.organization != "" {
+		data[fieldOrganization] = c.organization
+	}
+	if c.baseURL != "" {
+		data["base_url"] = c.baseURL
+	}
+	return data
+}
+
+// Delete deletes a key, also one of a service account, which OpenAI allows since
+// October 2026.
+func (c *client) Delete(ctx context.Context, ref provider.Ref) error {
+	type answer = openai.AdminOrganizationProjectAPIKeyDeleteResponse
+	_, err := do(ctx, c, opDeleteKey,
+		func(watch option.RequestOption) (*answer, error) {
+			return c.admin.Projects.APIKeys.Delete(ctx, ref.Scope, ref.ID, watch)
+		},
+		func(res *answer) bool { return isTrue(res.JSON.Deleted) })
+	return err
+}
+
+// Find yields the keys of a project. A list without owner_project_access may
+// hide keys that work, so it asks for any.
+func (c *client) Find(ctx context.Context, project string) iter.Seq2[provider.Found, error] {
+	fetch := func(after string) (*pagination.ConversationCursorPage[openai.ProjectAPIKey], error) {
+		query := openai.AdminOrganizationProjectAPIKeyListParams{
+			Limit:              openai.Int(pageSize),
+			OwnerProjectAccess: openai.AdminOrganizationProjectAPIKeyListParamsOwnerProjectAccessAny,
+		}
+		if after != "" {
+			query.After = openai.String(after)
+		}
+		return do(ctx, c, opListKeys,
+			func(watch option.RequestOption) (*pagination.ConversationCursorPage[openai.ProjectAPIKey], error) {
+				return c.admin.Projects.APIKeys.List(ctx, project, query, watch)
+			}, validPage(keyID))
+	}
+	return func(yield func(provider.Found, error) bool) {
+		for key, err := range all(opListKeys, keyID, fetch) {
+			if !yield(found(key), err) {
+				return
+			}
+		}
+	}
+}
+
+func keyID(key openai.ProjectAPIKey) (string, bool) { return key.ID, isText(key.JSON.ID) }
+
+func found(key openai.ProjectAPIKey) provider.Found {
+	return provider.Found{
+		ID:          key.ID,
+		Name:        key.Name,
+		PrincipalID: key.Owner.ServiceAccount.ID,
+		CreatedAt:   fromUnix(key.CreatedAt),
+		ExpiresAt:   fromUnix(key.ExpiresAt),
+		LastUsedAt:  fromUnix(key.LastUsedAt),
+	}
+}
+
+// Extend moves the expiry of a key that has not expired. OpenAI counts the time
+// from each request, so a repeat only moves it further.
+func (c *client) Extend(ctx context.Context, ref provider.Ref, until time.Time) (time.Time, error) {
+	ctx = provider.Repeatable(ctx)
+	params := openai.AdminOrganizationProjectAPIKeyUpdateParams{ExpiresInSeconds: secondsUntil(until)}
+	res, err := do(ctx, c, opExtendKey,
+		func(watch option.RequestOption) (*openai.ProjectAPIKey, error) {
+			return c.admin.Projects.APIKeys.Update(ctx, ref.Scope, ref.ID, params, watch)
+		},
+		func(key *openai.ProjectAPIKey) bool { return key.JSON.ExpiresAt.Valid() && key.ExpiresAt > 0 })
+	if err != nil {
+		return time.Time{}, err
+	}
+	return fromUnix(res.ExpiresAt), nil
+}
+
+// secondsUntil is an expiry as OpenAI takes it: whole seconds from now, at least
+// one. OpenAI's expiries are whole seconds too, so it rounds up twice: a key
+// never ends before its lease, and ends less than two seconds after at.
+func secondsUntil(at time.Time) int64 {
+	if whole := at.Truncate(time.Second); whole.Before(at) {
+		at = whole.Add(time.Second)
+	}
+	left := min(time.Until(at), maxLifetime)
+	return max(1, int64((left+time.Second-1)/time.Second))
+}
+
+// fromUnix reads a timestamp; zero, which the SDK makes of null, is no time.
+func fromUnix(seconds int64) time.Time {
+	if seconds <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}

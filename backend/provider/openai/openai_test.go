@@ -1,0 +1,138 @@
+package openai_test
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-llm/backend/provider"
+	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
+	"vault-plugin-secrets-llm/backend/provider/openai"
+	"vault-plugin-secrets-llm/backend/provider/providertest"
+)
+
+func TestProvider(t *testing.T) {
+	providertest.Run(t, providertest.Harness{
+		Provider: openai.New(),
+		New:      func(*testing.T) providertest.World { return &world{Server: fakeopenai.New()} },
+	})
+}
+
+// A world is a simulated organization as the suite wants it.
+type world struct{ *fakeopenai.Server }
+
+const (
+	project = fakeopenai.DefaultProject
+	baseURL = "https://api.openai.test/v1"
+)
+
+func (w *world) Settings() provider.Settings {
+	return provider.Settings{
+		AdminKey: provider.Secret(w.AdminKey()),
+		BaseURL:  baseURL,
+		Fields:   provider.Values{"organization_id": "org-demo", "allowed_projects": []string{project}},
+	}
+}
+
+func (w *world) Role() provider.Values {
+	return provider.Values{"project_id": project, "scopes": []string{"api.responses.write"}}
+}
+
+func (w *world) Keys() []provider.Found {
+	var keys []provider.Found
+	for _, key := range w.LiveKeys() {
+		if key.ProjectID == project {
+			keys = append(keys, provider.Found{
+				ID: key.ID, Name: key.Name, PrincipalID: key.ServiceAccountID,
+				CreatedAt: key.CreatedAt, ExpiresAt: key.ExpiresAt,
+			})
+		}
+	}
+	return keys
+}
+
+func (w *world) URLs() []string {
+	var urls []string
+	for _, r := range w.Requests() {
+		urls = append(urls, r.Path+"?"+r.RawQuery)
+	}
+	return urls
+}
+
+func (w *world) Plant(name string) { w.PlantKey(project, name) }
+
+var ops = map[providertest.Move]fakeopenai.Op{
+	providertest.Mint:            fakeopenai.OpCreateKey,
+	providertest.Delete:          fakeopenai.OpDeleteKey,
+	providertest.Find:            fakeopenai.OpListKeys,
+	providertest.Extend:          fakeopenai.OpUpdateKey,
+	providertest.FindPrincipal:   fakeopenai.OpListServiceAccounts,
+	providertest.CreatePrincipal: fakeopenai.OpCreateServiceAccount,
+	providertest.EnablePrincipal: fakeopenai.OpUpdateServiceAccount,
+	providertest.DeletePrincipal: fakeopenai.OpDeleteServiceAccount,
+	providertest.VerifyAdmin:     fakeopenai.OpListProjects,
+	providertest.CheckRole:       fakeopenai.OpGetProject,
+}
+
+func (w *world) Count(m providertest.Move) int { return w.Server.Count(ops[m]) }
+
+func (w *world) Mend() { w.ClearFaults() }
+
+func (w *world) Break(m providertest.Move, f providertest.Fault) bool {
+	out := fakeopenai.Fault{
+		Op: ops[m], Skip: f.Skip, Times: f.Times, Latency: f.Latency,
+		Refuse: f.Refuse, Drop: f.Drop, Redirect: f.Redirect,
+		Status: f.Status, AfterEffect: f.AfterEffect, RetryAfter: f.RetryAfter, Body: f.Body,
+		Corrupt: fakeopenai.Corruption(f.Spoil),
+	}
+	if f.HTML {
+		out.ContentType = new("text/html")
+	}
+	switch {
+	case f.AfterEffect && f.Hang:
+		out.Hang = fakeopenai.HangAfter
+	case f.Hang:
+		out.Hang = fakeopenai.HangBefore
+	}
+	if f.AfterEffect {
+		out.After = f.Then
+	} else {
+		out.Before = f.Then
+	}
+	w.Inject(out)
+	return true
+}
+
+func (w *world) Spoils() []string {
+	var spoils []string
+	for _, how := range fakeopenai.Corruptions() {
+		spoils = append(spoils, string(how))
+	}
+	return spoils
+}
+
+// connect returns a client of a connection to a simulated organization.
+func connect(t *testing.T, s provider.Settings, base http.RoundTripper) provider.Client {
+	t.Helper()
+	transport, err := provider.NewTransport(provider.TransportConfig{Timeout: 30 * time.Second, MaxConcurrency: 16, Base: base})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := openai.New().Connect(s, transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+func TestAbilities(t *testing.T) {
+	client, err := openai.New().Connect(provider.Settings{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"check_role", "extend", "mint", "principal", "verify_admin"}
+	if got := provider.Capabilities(client); !slices.Equal(got, want) {
+		t.Errorf("got abilities %q, want %q", got, want)
+	}
+}

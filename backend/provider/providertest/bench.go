@@ -1,0 +1,201 @@
+package providertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// timeout is the request_timeout of the connections that are tested.
+const timeout = 30 * time.Second
+
+// A bench is one connection to a new account.
+type bench struct {
+	*testing.T
+	World
+	provider  provider.Provider
+	transport *provider.Transport
+	client    provider.Client
+	principal provider.Principal // of the role; zero where there are none
+
+	errs []error // all that the client returned
+}
+
+func newBench(t *testing.T, h Harness) *bench {
+	w := h.New(t)
+	transport, err := provider.NewTransport(provider.TransportConfig{
+		Timeout: timeout, MaxConcurrency: 4, Base: w.RoundTripper(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := h.Provider.Connect(w.Settings(), transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{T: t, World: w, provider: h.Provider, transport: transport, client: client}
+	if keeper, ok := client.(provider.PrincipalKeeper); ok {
+		if b.principal, err = keeper.EnsurePrincipal(t.Context(), "vault-test-bot", w.Role()); err != nil {
+			t.Fatalf("the principal of a new account: %v", err)
+		}
+	}
+	return b
+}
+
+func (b *bench) scope() string { return b.provider.Scope(b.Role()) }
+
+func (b *bench) ref(key provider.Key) provider.Ref { return provider.Ref{ID: key.ID, Scope: b.scope()} }
+
+// spec asks for a key that lives for an hour.
+func (b *bench) spec(name string) provider.Spec {
+	return provider.Spec{
+		Name: name, ExpiresAt: time.Now().Add(time.Hour), Principal: b.principal, Role: b.Role(),
+	}
+}
+
+// The following call the client and keep what it returned.
+
+func (b *bench) tryMint(ctx context.Context, name string) (provider.Key, error) {
+	key, err := b.client.Mint(ctx, b.spec(name))
+	return key, b.note(err)
+}
+
+// mint makes a key that must be made.
+func (b *bench) mint(name string) provider.Key {
+	b.Helper()
+	key, err := b.tryMint(b.Context(), name)
+	if err != nil {
+		b.Fatalf("mint %s: %v", name, err)
+	}
+	return key
+}
+
+func (b *bench) delete(key provider.Key) error {
+	return b.note(b.client.Delete(b.Context(), b.ref(key)))
+}
+
+// tryFind lists the keys of the role's scope. It checks that an error comes once
+// and last.
+func (b *bench) tryFind() (keys []provider.Found, err error) {
+	b.Helper()
+	for key, e := range b.client.Find(b.Context(), b.scope()) {
+		if err != nil {
+			b.Errorf("find goes on after its error %v", err)
+		}
+		if err = e; err == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys, b.note(err)
+}
+
+// find lists keys that must be listed.
+func (b *bench) find() []provider.Found {
+	b.Helper()
+	keys, err := b.tryFind()
+	if err != nil {
+		b.Fatalf("find: %v", err)
+	}
+	return keys
+}
+
+func (b *bench) note(err error) error {
+	b.errs = append(b.errs, err)
+	return err
+}
+
+// breaks skips the test if the simulator cannot break a move so.
+func (b *bench) breaks(m Move, f Fault) {
+	b.Helper()
+	if !b.Break(m, f) {
+		b.Skipf("no such fault for %s: %+v", m, f)
+	}
+}
+
+// wantKind checks a failure, and its form.
+func (b *bench) wantKind(err error, kinds ...provider.Kind) {
+	b.Helper()
+	got := provider.KindOf(err)
+	for _, kind := range kinds {
+		if got == kind && err != nil {
+			b.wantForm(err)
+			return
+		}
+	}
+	b.Errorf("got error %v (kind %q), want kind %q", err, got, kinds)
+}
+
+// wantForm checks that an error says who failed, at what and why.
+func (b *bench) wantForm(err error) {
+	b.Helper()
+	e, ok := errors.AsType[*provider.Error](err)
+	if !ok {
+		b.Errorf("got error of type %T, want *provider.Error", err)
+		return
+	}
+	if e.Provider != b.provider.Name() || e.Op == "" || e.Reason == "" {
+		b.Errorf("got error with provider %q, op %q, reason %q, want all three", e.Provider, e.Op, e.Reason)
+	}
+}
+
+// wantKeys checks how many keys exist that were not planted.
+func (b *bench) wantKeys(want int) {
+	b.Helper()
+	n := 0
+	for _, key := range b.Keys() {
+		if !strings.HasPrefix(key.Name, foreign) {
+			n++
+		}
+	}
+	if n != want {
+		b.Errorf("got %d keys of ours at the provider, want %d", n, want)
+	}
+}
+
+// foreign begins the names of planted keys.
+const foreign = "foreign"
+
+// wantCount checks how many requests of a move arrived.
+func (b *bench) wantCount(m Move, want int) {
+	b.Helper()
+	if got := b.Count(m); got != want {
+		b.Errorf("got %d requests to %s, want %d", got, m, want)
+	}
+}
+
+// wantElapsed checks how long something took, in the bubble's time.
+func (b *bench) wantElapsed(since time.Time, least, most time.Duration) {
+	b.Helper()
+	if got := time.Since(since); got < least || got > most {
+		b.Errorf("took %s, want %s to %s", got, least, most)
+	}
+}
+
+// wantNoLeak checks that no secret is in a URL, nor in what a log may hold of
+// errors and clients.
+func (b *bench) wantNoLeak() {
+	b.Helper()
+	var texts []string
+	for _, err := range b.errs {
+		if err != nil {
+			texts = append(texts, fmt.Sprintf("%v\n%+v\n%#v\n%q", err, err, err, err))
+		}
+	}
+	texts = append(texts, b.URLs()...)
+	texts = append(texts, fmt.Sprintf("%v\n%+v\n%#v", b.client, b.client, b.client))
+	for _, text := range texts {
+		for _, secret := range b.Secrets() {
+			if strings.Contains(text, secret) {
+				b.Errorf("a secret is in %q", text)
+			}
+		}
+		if base := b.Settings().BaseURL; base != "" && strings.Contains(text, base+"/") {
+			b.Errorf("a URL is in %q", text)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package providertest
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+var describeChecks = []check{
+	{"fields", describesFields},
+	{"limits", describesLimits},
+	{"settings and role are accepted, as JSON brings them back too", acceptsGood},
+	{"an empty admin key is refused", refusesEmptyAdminKey},
+	{"a refusal does not echo the admin key", refusalHidesAdminKey},
+	{"abilities are known without a connection", describesAbilities},
+}
+
+func describesFields(b *bench) {
+	types := []framework.FieldType{
+		framework.TypeString, framework.TypeCommaStringSlice, framework.TypeBool, framework.TypeInt,
+	}
+	for _, fields := range []map[string]*framework.FieldSchema{b.provider.ConfigFields(), b.provider.RoleFields()} {
+		for name, schema := range fields {
+			if !slices.Contains(types, schema.Type) || schema.Description == "" || schema.DisplayAttrs == nil {
+				b.Errorf("field %s: type %s, description %q, display %v; want one of %v, and both texts",
+					name, schema.Type, schema.Description, schema.DisplayAttrs, types)
+			}
+		}
+	}
+	if name := b.provider.Name(); name == "" || name != strings.ToLower(name) {
+		b.Errorf("got name %q, want one in lower case", name)
+	}
+}
+
+func describesLimits(b *bench) {
+	if l := b.provider.Limits(); l.NameLength < 32 || l.Lifetime <= 0 || l.Consistency <= 0 {
+		b.Errorf("got limits %+v, want names of at least 32 bytes, and times", l)
+	}
+}
+
+func acceptsGood(b *bench) {
+	settings, role := b.Settings(), b.Role()
+	for range 2 {
+		if err := b.provider.CheckConfig(settings); err != nil {
+			b.Errorf("config: %v", err)
+		}
+		if err := b.provider.CheckRole(settings.Fields, role); err != nil {
+			b.Errorf("role: %v", err)
+		}
+		if b.provider.Scope(role) == "" {
+			b.Error("the role has no scope")
+		}
+		settings.Fields, role = b.stored(settings.Fields), b.stored(role)
+	}
+}
+
+// stored is what storage makes of values.
+func (b *bench) stored(v provider.Values) (out provider.Values) {
+	text, err := json.Marshal(v)
+	if err == nil {
+		err = json.Unmarshal(text, &out)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return out
+}
+
+func refusesEmptyAdminKey(b *bench) {
+	settings := b.Settings()
+	settings.AdminKey = ""
+	err := b.provider.CheckConfig(settings)
+	if field, ok := errors.AsType[*provider.FieldError](err); !ok || field.Field != "admin_key" {
+		b.Errorf("got %v, want a FieldError of admin_key", err)
+	}
+}
+
+func refusalHidesAdminKey(b *bench) {
+	key := b.Settings().AdminKey.Reveal()
+	for _, bad := range []string{"x" + key, key + "\n", key + "é", " " + key, key[len(key)/2:], key[:5]} {
+		settings := b.Settings()
+		settings.AdminKey = provider.Secret(bad)
+		err := b.provider.CheckConfig(settings)
+		if err != nil && len(bad) > 5 && strings.Contains(err.Error(), strings.TrimSpace(bad)) {
+			b.Errorf("the admin key is in %q", err)
+		}
+	}
+}
+
+func describesAbilities(b *bench) {
+	client, err := b.provider.Connect(provider.Settings{}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	got, want := provider.Capabilities(client), provider.Capabilities(b.client)
+	if !slices.Equal(got, want) {
+		b.Errorf("got abilities %q of an empty connection, want %q", got, want)
+	}
+}

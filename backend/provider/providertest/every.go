@@ -1,0 +1,138 @@
+package providertest
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// This file is what holds for every call.
+
+var everyChecks = []check{
+	{"failure has its kind, whatever its body", everyKind},
+	{"failure hides secrets that the provider echoes", everyEcho},
+	{"redirect is refused", everyRedirect},
+}
+
+// kinds maps what a provider answers without doing anything to what it means.
+func kinds() map[int]provider.Kind {
+	return map[int]provider.Kind{
+		http.StatusBadRequest:          provider.Invalid,
+		http.StatusUnauthorized:        provider.Unauthorized,
+		http.StatusForbidden:           provider.Forbidden,
+		http.StatusNotFound:            provider.NotFound,
+		http.StatusConflict:            provider.Invalid,
+		http.StatusGone:                provider.NotFound,
+		http.StatusUnprocessableEntity: provider.Invalid,
+	}
+}
+
+// A call is one that every client has, or that this one has.
+type call struct {
+	move Move
+	do   func() error
+}
+
+// calls are the calls of a client about one key, which exists.
+func (b *bench) calls(key provider.Key) []call {
+	all := []call{
+		{Mint, func() error { _, err := b.tryMint(b.Context(), "vault-test-never"); return err }},
+		{Delete, func() error { return b.delete(key) }},
+		{Find, func() error { _, err := b.tryFind(); return err }},
+	}
+	if e, ok := b.client.(provider.Extender); ok {
+		all = append(all, call{Extend, func() error {
+			_, err := e.Extend(b.Context(), b.ref(key), time.Now().Add(2*time.Hour))
+			return b.note(err)
+		}})
+	}
+	if k, ok := b.client.(provider.PrincipalKeeper); ok {
+		ensure := func() error {
+			_, err := k.EnsurePrincipal(b.Context(), "vault-test-never", b.Role())
+			return b.note(err)
+		}
+		all = append(all, call{FindPrincipal, ensure}, call{CreatePrincipal, ensure},
+			call{DeletePrincipal, func() error { return b.note(k.DeletePrincipal(b.Context(), b.principal)) }})
+	}
+	return all
+}
+
+func everyKind(b *bench) {
+	key := b.mint("vault-test-one")
+	bodies := []Fault{
+		{},
+		{Body: "<html>no</html>", HTML: true},
+		{Body: `{"error":"no"}`},
+		{Body: `{"error":null}`},
+		{Body: `{"error":{"message":null,"code":7}}`},
+		{Body: "null"},
+		{Body: "[]"},
+		{Body: "{"},
+	}
+	for _, c := range b.calls(key) {
+		for status, kind := range kinds() {
+			for _, f := range bodies {
+				f.Status, f.Times = status, 1
+				if !b.Break(c.move, f) {
+					continue
+				}
+				before := b.Count(c.move)
+				b.wantKind(c.do(), kind)
+				if sent := b.Count(c.move) - before; sent != 1 {
+					b.Errorf("%s, %d: sent %d times, want once", c.move, status, sent)
+				}
+			}
+		}
+	}
+	b.wantUntouched(key)
+}
+
+// wantUntouched checks that the key still lives and is the only one.
+func (b *bench) wantUntouched(key provider.Key) {
+	b.Helper()
+	if !b.Alive(key.Secret.Reveal()) {
+		b.Error("the key does not live")
+	}
+	b.wantKeys(1)
+}
+
+func everyEcho(b *bench) {
+	key := b.mint("vault-test-one")
+	admin := b.Settings().AdminKey.Reveal()
+	text := fmt.Sprintf("wrong key %s, not %s; header Bearer %s; x_%s_", admin, key.Secret.Reveal(), admin, admin)
+	body := fmt.Sprintf(`{"error":{"message":%q,"type":%q,"code":%q,"param":%q}}`, text, text, text, text)
+	for _, c := range b.calls(key) {
+		for _, status := range []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusInternalServerError} {
+			for _, how := range []string{body, fmt.Sprintf(`{"error":%q}`, text), text} {
+				b.Mend()
+				if !b.Break(c.move, Fault{Status: status, Body: how}) {
+					continue
+				}
+				if err := c.do(); err == nil {
+					b.Errorf("%s: got no error", c.move)
+				}
+			}
+		}
+	}
+	b.wantUntouched(key)
+}
+
+// A simulator that redirects does what was asked at the new address, with any
+// method: a client that follows is found out.
+func everyRedirect(b *bench) {
+	key := b.mint("vault-test-one")
+	for _, c := range b.calls(key) {
+		b.Mend()
+		if !b.Break(c.move, Fault{Redirect: true}) {
+			continue
+		}
+		before := b.Count(c.move)
+		b.wantKind(c.do(), provider.Unavailable)
+		if sent := b.Count(c.move) - before; sent != 1 {
+			b.Errorf("%s: sent %d times, want once", c.move, sent)
+		}
+	}
+	b.wantUntouched(key)
+}

@@ -1,0 +1,141 @@
+// Package providertest holds what every provider must do, as a suite that runs
+// against the provider's simulator. Run it from the provider package's own test:
+//
+//	func TestProvider(t *testing.T) {
+//		providertest.Run(t, providertest.Harness{
+//			Provider: openai.New(),
+//			New:      func(t *testing.T) providertest.World { return newWorld() },
+//		})
+//	}
+//
+// The suite knows no wire format. It acts through [provider.Client], breaks
+// requests by the [Move] they belong to, and asks the [World] what came of it:
+// which keys live, and whether the data plane takes a secret. What a client
+// cannot do, because it does not implement the optional interface, is not tested.
+//
+// Every test runs in a synctest bubble of its own: a World must not use sockets,
+// and its waits must end with the request's context.
+package providertest
+
+import (
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// A Harness is a provider and a way to simulate accounts at it.
+type Harness struct {
+	Provider provider.Provider
+	// New makes an account in which there are no keys. It is called once for
+	// every test, in the test's bubble.
+	New func(t *testing.T) World
+}
+
+// A World is one simulated account. It is safe for concurrent use.
+type World interface {
+	// Settings and Role are valid and work.
+	Settings() provider.Settings
+	Role() provider.Values
+	// RoundTripper reaches the simulator in memory, and calls GotConn of the
+	// request's httptrace when a request has a connection.
+	RoundTripper() http.RoundTripper
+
+	// Alive reports whether the data plane takes a secret now.
+	Alive(secret string) bool
+	// Keys are the keys that exist in the role's scope and are not expired.
+	Keys() []provider.Found
+	// Secrets are all secrets that ever were, the admin key included.
+	Secrets() []string
+	// URLs are path and query of every request that arrived.
+	URLs() []string
+	// Count is how many requests of a move arrived.
+	Count(Move) int
+
+	// Plant makes a key in the role's scope that somebody else owns.
+	Plant(name string)
+	// Break makes requests of a move meet a fault. It reports false if the
+	// provider has no such request, or the simulator no such fault.
+	Break(Move, Fault) bool
+	// Mend takes all faults away.
+	Mend()
+	// Spoils names the ways in which the simulator can spoil a successful answer.
+	Spoils() []string
+}
+
+// A Move is a kind of request that a provider makes.
+type Move string
+
+// The moves. A provider that needs several requests for one counts them all.
+const (
+	Mint            Move = "mint"
+	Delete          Move = "delete"
+	Find            Move = "find"
+	Extend          Move = "extend"
+	FindPrincipal   Move = "find principal"
+	CreatePrincipal Move = "create principal"
+	EnablePrincipal Move = "enable principal" // gives it what it needs to own keys
+	DeletePrincipal Move = "delete principal"
+	VerifyAdmin     Move = "verify admin"
+	CheckRole       Move = "check role"
+)
+
+// A Fault is what requests of a move meet.
+type Fault struct {
+	// Skip lets so many requests pass first; Times is how many are hit, 0 all.
+	Skip, Times int
+	// Latency passes before the effect.
+	Latency time.Duration
+	// AfterEffect says that what follows happens after the effect, not instead.
+	AfterEffect bool
+
+	Refuse     bool          // there is no connection
+	Drop       bool          // the connection breaks
+	Hang       bool          // nothing is answered until the client goes
+	Redirect   bool          // 307 to where the same request works
+	Status     int           // is answered
+	RetryAfter time.Duration // with Status
+	Body       string        // with Status; the simulator's own if empty
+	HTML       bool          // Body is not JSON
+	Spoil      string        // one of Spoils: a success that makes no sense
+	// Then is called before the effect, or after it, and before all of these.
+	Then func()
+}
+
+// A check is one promise.
+type check struct {
+	name string
+	run  func(*bench)
+}
+
+// Run runs the suite.
+func Run(t *testing.T, h Harness) {
+	groups := []struct {
+		name   string
+		checks []check
+	}{
+		{"describe", describeChecks},
+		{"mint", mintChecks},
+		{"delete", deleteChecks},
+		{"find", findChecks},
+		{"extend", extendChecks},
+		{"principal", principalChecks},
+		{"account", accountChecks},
+		{"every", everyChecks},
+	}
+	for _, g := range groups {
+		t.Run(g.name, func(t *testing.T) {
+			for _, c := range g.checks {
+				t.Run(c.name, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						b := newBench(t, h)
+						c.run(b)
+						b.wantNoLeak()
+					})
+				})
+			}
+		})
+	}
+}
