@@ -1,0 +1,265 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// This file issues keys.
+//
+//	1  refusals: nothing was written
+//	2  record pending, under the name that the key will have
+//	3  mint, with the provider's own expiry
+//	4  no effect: drop the record. Outcome unknown: look for the key by name now;
+//	   what is not found stays pending for the sweep
+//	5  record active. If that fails, or the caller has gone: delete the key
+//	6  answer with the lease. If Vault does not store it, the record ends it
+
+const (
+	// issueBudget bounds all calls of a provider for one key. A request of Vault
+	// lives for 90 s; what is left is for settling and recording.
+	issueBudget = 60 * time.Second
+	// settleBudget bounds the search for a key whose creation had no answer,
+	// while the caller waits.
+	settleBudget = 15 * time.Second
+)
+
+// An order is one request for a key, checked.
+type order struct {
+	role  *roleEntry
+	conn  *connection
+	mount *mountEntry
+	term  term
+	rec   record
+	asked time.Time // the expiry that the provider is asked for
+}
+
+// An issued key is what the holder gets.
+type issued struct {
+	order
+	key provider.Key
+}
+
+// issue mints a key for the caller of req.
+func (b *backend) issue(ctx context.Context, req *logical.Request, roleName string, ttl time.Duration) (*issued, error) {
+	o, err := b.takeOrder(ctx, req, roleName, ttl)
+	if err != nil {
+		return nil, err
+	}
+	release, err := b.slots.acquire(ctx, recordSlot(o.rec.ID))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if o.rec, err = b.openRecord(ctx, req.Storage, o); err != nil {
+		return nil, err
+	}
+	key, err := b.mintIfConnected(ctx, req.Storage, o)
+	if err != nil {
+		b.afterFailedMint(ctx, req.Storage, o, err)
+		return nil, err
+	}
+	return b.handOver(ctx, req.Storage, o, key)
+}
+
+// takeOrder checks everything that can be refused before anything is written.
+func (b *backend) takeOrder(ctx context.Context, req *logical.Request, roleName string, ttl time.Duration) (*order, error) {
+	role, err := loadRole(ctx, req.Storage, roleName)
+	if err != nil {
+		return nil, err
+	}
+	if role == nil {
+		return nil, refuse(http.StatusNotFound, "role %q does not exist", roleName)
+	}
+	if role.RequireEntity && req.EntityID == "" {
+		return nil, refuse(http.StatusForbidden, "role %q wants a caller with an identity entity, and this token has none; log in through an auth method instead of using a root or batch token", roleName)
+	}
+	conn, err := b.connection(ctx, req.Storage, role.Config)
+	if errors.Is(err, errNoConnection) {
+		return nil, badField("config_name", "connection %q of role %q does not exist; write config/%s", role.Config, roleName, role.Config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.allows(role); err != nil {
+		return nil, err
+	}
+	mount, err := b.mount(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	o := &order{role: role, conn: conn, mount: mount}
+	if o.term, err = b.leaseTerm(role, ttl, time.Time{}); err != nil {
+		return nil, err
+	}
+	o.asked = b.expiryFor(conn, role, o.term.end)
+	o.rec = b.newRecord(req, o)
+	return o, nil
+}
+
+// expiryFor is when the provider is to refuse a key whose lease ends at end. An
+// expiry that cannot be moved covers all renewals at once.
+func (b *backend) expiryFor(conn *connection, role *roleEntry, end time.Time) time.Time {
+	if _, ok := conn.client.(provider.Extender); !ok {
+		end = b.lastEnd(role)
+	}
+	expiry := end.Add(conn.entry.ExpiryGrace.duration())
+	if last := b.now().Add(conn.provider.Limits().Lifetime); expiry.After(last) {
+		return last
+	}
+	return expiry
+}
+
+func (b *backend) newRecord(req *logical.Request, o *order) record {
+	id := newID(b.now())
+	who := b.ownerOf(req, o.role)
+	middle := o.role.renderName(who)
+	return record{
+		ID: id, Kind: lease, owner: who,
+		Name:     keyName(o.mount.Tag, middle, id, o.conn.provider.Limits().NameLength),
+		Config:   o.conn.name,
+		Role:     o.role.name,
+		Provider: o.conn.provider.Name(),
+		Scope:    o.conn.provider.Scope(o.role.Fields),
+	}
+}
+
+// ownerOf records who asks. An entity whose name cannot be read is recorded by
+// its id alone: that is no reason to refuse a key.
+func (b *backend) ownerOf(req *logical.Request, role *roleEntry) owner {
+	who := owner{EntityID: req.EntityID, DisplayName: req.DisplayName, RequestID: req.ID, Metadata: role.Metadata}
+	if req.EntityID != "" {
+		if entity, err := b.System().EntityInfo(req.EntityID); err == nil && entity != nil {
+			who.EntityName = entity.Name
+		}
+	}
+	return who
+}
+
+// openRecord writes the pending record, within the role's cap. Counting and
+// writing are one step for each role, so that two callers cannot both be last.
+func (b *backend) openRecord(ctx context.Context, s logical.Storage, o *order) (record, error) {
+	l := b.ledger(s)
+	if o.role.MaxActiveKeys == 0 {
+		return l.open(ctx, o.rec)
+	}
+	release, err := b.slots.acquire(ctx, "cap "+o.role.name)
+	if err != nil {
+		return record{}, err
+	}
+	defer release()
+	count, err := l.countRole(ctx, o.conn.name, o.role.name)
+	if err != nil {
+		return record{}, err
+	}
+	if count >= o.role.MaxActiveKeys {
+		return record{}, refuse(http.StatusTooManyRequests, "role %q has %d keys that may be live, and max_active_keys is %d; revoke a lease, or raise the cap", o.role.name, count, o.role.MaxActiveKeys)
+	}
+	return l.open(ctx, o.rec)
+}
+
+// mintIfConnected mints unless the connection was deleted since the order was
+// taken. From the record on, a deletion sees that the connection is used.
+func (b *backend) mintIfConnected(ctx context.Context, s logical.Storage, o *order) (provider.Key, error) {
+	if _, err := b.connection(ctx, s, o.conn.name); err != nil {
+		return provider.Key{}, &beforeMintError{err}
+	}
+	return b.mint(ctx, s, o)
+}
+
+// mint creates the key. Once sent, the create does not stop when the caller
+// goes away: then its answer is the quickest way to delete the key.
+func (b *backend) mint(ctx context.Context, s logical.Storage, o *order) (provider.Key, error) {
+	work, cancel := provider.Detach(ctx, issueBudget)
+	defer cancel()
+	who, err := b.principal(work, s, o.conn, o.role)
+	if err != nil {
+		return provider.Key{}, &beforeMintError{err}
+	}
+	spec := provider.Spec{Name: o.rec.Name, ExpiresAt: o.asked, Principal: who, Role: o.role.Fields}
+	key, err := o.conn.client.Mint(work, spec)
+	if provider.IsKind(err, provider.NotFound) && who.ID != "" {
+		// The principal was deleted behind our back. Nothing was created.
+		if err := b.forgetPrincipal(work, s, o.conn, o.role, who); err != nil {
+			return provider.Key{}, &beforeMintError{err}
+		}
+		if spec.Principal, err = b.principal(work, s, o.conn, o.role); err != nil {
+			return provider.Key{}, &beforeMintError{err}
+		}
+		key, err = o.conn.client.Mint(work, spec)
+	}
+	return key, b.noted(o.conn, err)
+}
+
+// A beforeMintError is a failure before the key's create was sent: whatever its
+// kind, no key exists.
+type beforeMintError struct{ err error }
+
+func (e *beforeMintError) Error() string { return e.err.Error() }
+func (e *beforeMintError) Unwrap() error { return e.err }
+
+// afterFailedMint drops the record of a key that was certainly not created, and
+// looks for one that may have been. What it leaves pending the sweep settles.
+func (b *backend) afterFailedMint(ctx context.Context, s logical.Storage, o *order, cause error) {
+	log := b.Logger().With("role", o.role.name, "config", o.conn.name, "id", o.rec.ID)
+	if _, before := errors.AsType[*beforeMintError](cause); before || hasNoEffect(cause) {
+		log.Warn("no key was created", "error", cause)
+		if err := b.ledger(s).drop(ctx, o.rec); err != nil {
+			log.Warn("the pending record stays until the sweep", "error", err)
+		}
+		return
+	}
+	log.Warn("a create had no usable answer; looking for its key by name", "error", cause)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleBudget)
+	defer cancel()
+	for _, err := range b.settle(ctx, s, o.conn, []record{o.rec}) {
+		log.Warn("the sweep will look again", "error", err)
+	}
+}
+
+// handOver records a minted key as active and makes it ready for its holder, or
+// deletes it if it cannot be handed over.
+func (b *backend) handOver(ctx context.Context, s logical.Storage, o *order, key provider.Key) (*issued, error) {
+	due := o.asked
+	if !key.ExpiresAt.IsZero() && key.ExpiresAt.Before(due) {
+		due = key.ExpiresAt
+	}
+	hash := keyHash(o.mount.Salt, key.Secret.Reveal())
+	rec, err := b.ledger(s).activate(ctx, o.rec, key, hash, due)
+	if err != nil {
+		o.rec.KeyID = key.ID
+		return nil, b.takeBack(ctx, s, o, err)
+	}
+	o.rec = rec
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, b.takeBack(ctx, s, o, fmt.Errorf("the caller went away: %w", cause))
+	}
+	if end := key.ExpiresAt; !end.IsZero() && end.Before(o.term.end) {
+		o.term = o.term.shortenTo(end, b.now(), fmt.Sprintf("the provider ends this key at %s, before the lease would end; the lease is shortened", end.UTC().Format(time.RFC3339)))
+		if o.term.ttl < time.Second {
+			return nil, b.takeBack(ctx, s, o, refuse(http.StatusBadGateway, "%s: create key: the provider answered with a key that has expired already; compare the clocks", o.rec.Provider))
+		}
+	}
+	b.Logger().Info("key issued", "role", o.role.name, "config", o.conn.name, "id", o.rec.ID, "key_id", key.ID, "ttl", o.term.ttl.String())
+	return &issued{order: *o, key: key}, nil
+}
+
+// takeBack deletes a key that was minted and cannot be handed over, and returns
+// cause. What it cannot delete stays in the ledger.
+func (b *backend) takeBack(ctx context.Context, s logical.Storage, o *order, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleBudget)
+	defer cancel()
+	log := b.Logger().With("role", o.role.name, "config", o.conn.name, "id", o.rec.ID)
+	log.Warn("a new key cannot be handed over; deleting it", "error", cause)
+	if err := b.kill(ctx, s, o.rec); err != nil {
+		log.Warn("the key stays in the ledger until the sweep deletes it", "error", err)
+	}
+	return cause
+}

@@ -1,0 +1,272 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// This file alone writes and removes ledger records. It calls no provider.
+//
+//   - A record is stored before the call that may create its key.
+//   - A record is removed only once the provider has said that the key is gone.
+//   - Every record has an entry in the time index, which is written before the
+//     record is: the entry is only a hint to look, the record decides. An entry
+//     whose record says another minute is stale, and the sweep removes it.
+//   - Every move of a record happens under its slot, so that a hint cannot be
+//     found stale while the record that it announces is being written.
+
+// A state is where a key is in its life.
+type state string
+
+const (
+	// pending: the create is under way, or its outcome is unknown.
+	pending state = "pending"
+	// active: the key exists and a holder has it.
+	active state = "active"
+	// revoking: the key is to be deleted, until the provider says that it is gone.
+	revoking state = "revoking"
+)
+
+// A kind is what sort of holder a key has.
+type kind string
+
+const lease kind = "lease"
+
+const recordVersion = 1
+
+// A record is one key that may exist at a provider because of this mount.
+//
+//	{"version":1,"id":"…","name":"vault-…","key_id":"key_…","state":"active",
+//	 "kind":"lease","config":"openai","role":"team/bot","provider":"openai",
+//	 "scope":"proj_…","key_hash":"…","created_at":"…","expires_at":"…","due":"…"}
+type record struct {
+	Version int    `json:"version"` // layout of this struct; testdata/ledger holds one of each
+	ID      string `json:"id"`      // ours; sorts by creation; a part of Name
+	Name    string `json:"name"`    // at the provider; all that finds the key while pending
+	KeyID   string `json:"key_id"`  // at the provider; empty while pending
+	State   state  `json:"state"`
+	Kind    kind   `json:"kind"`
+
+	Config   string `json:"config"`
+	Role     string `json:"role"`
+	Provider string `json:"provider"`
+	Scope    string `json:"scope"` // where the provider lists the key
+
+	// KeyHash recognises the key when it leaks; empty while pending.
+	KeyHash string `json:"key_hash,omitempty"`
+
+	owner
+
+	CreatedAt time.Time `json:"created_at"`
+	// ExpiresAt is when the provider itself refuses the key; zero while pending,
+	// and if it never does.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	// Due is when the sweep looks at the record, and names its entry in the time
+	// index. It is the end of the wait while pending, the end of the key while
+	// active, and the next try while revoking.
+	Due time.Time `json:"due"`
+
+	Attempts  int    `json:"attempts,omitempty"` // deletions that failed
+	LastError string `json:"last_error,omitempty"`
+}
+
+// An owner is who asked for a key. Renew and revoke carry no identity, so it is
+// recorded when the key is issued.
+type owner struct {
+	EntityID    string            `json:"entity_id,omitempty"`
+	EntityName  string            `json:"entity_name,omitempty"`
+	DisplayName string            `json:"display_name,omitempty"`
+	RequestID   string            `json:"request_id,omitempty"`
+	Metadata    map[string]string `json:"metadata,omitempty"` // of the role, at the time
+}
+
+func (r record) pointer() pointer  { return pointer{config: r.Config, role: r.Role, id: r.ID} }
+func (r record) ref() provider.Ref { return provider.Ref{ID: r.KeyID, Scope: r.Scope} }
+
+// A ledger moves records. It holds no state of its own.
+type ledger struct {
+	storage logical.Storage
+	now     func() time.Time
+}
+
+// open stores a new pending record. After an error nothing is stored that the
+// sweep does not find, and the key must not be created.
+func (l ledger) open(ctx context.Context, rec record) (record, error) {
+	rec.Version, rec.State, rec.CreatedAt = recordVersion, pending, l.now()
+	rec.Due = rec.CreatedAt.Add(pendingAge())
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	if err := l.write(ctx, rec, time.Time{}); err != nil {
+		return record{}, fmt.Errorf("open record %s: %w", rec.ID, err)
+	}
+	return rec, nil
+}
+
+// activate makes a pending record active once the provider has answered with a
+// key. On error the record stays pending and the sweep finds the key by name.
+func (l ledger) activate(ctx context.Context, rec record, key provider.Key, hash string, due time.Time) (record, error) {
+	if rec.State != pending {
+		return record{}, fmt.Errorf("bug: activate %s: record is %s", rec.ID, rec.State)
+	}
+	next := rec
+	next.State, next.KeyID, next.KeyHash = active, key.ID, hash
+	next.ExpiresAt, next.Due = key.ExpiresAt, due
+	return l.move(ctx, rec, next)
+}
+
+// extend records the new end of an active key. On error the record holds the
+// old end, and so must the lease.
+func (l ledger) extend(ctx context.Context, rec record, expires, due time.Time) (record, error) {
+	if rec.State != active {
+		return record{}, fmt.Errorf("bug: extend %s: record is %s", rec.ID, rec.State)
+	}
+	next := rec
+	next.ExpiresAt, next.Due = expires, due
+	return l.move(ctx, rec, next)
+}
+
+// revoke marks a key for deletion. On error the record is as it was.
+func (l ledger) revoke(ctx context.Context, rec record) (record, error) {
+	next := rec
+	next.State = revoking
+	next.Due = l.now().Add(retryDelay(0))
+	return l.move(ctx, rec, next)
+}
+
+// failed notes that deleting a key, or looking for it, did not work, and when
+// it is tried again: not before after, if that is set.
+func (l ledger) failed(ctx context.Context, rec record, cause error, after time.Time) (record, error) {
+	next := rec
+	next.Attempts++
+	next.LastError = cause.Error()
+	next.Due = l.now().Add(retryDelay(next.Attempts))
+	if wait := provider.RetryAfter(cause); wait > 0 {
+		next.Due = l.now().Add(max(wait, retryDelay(0)))
+	}
+	if next.Due.Before(after) {
+		next.Due = after
+	}
+	return l.move(ctx, rec, next)
+}
+
+// drop removes the record of a key that the provider says is gone, or that was
+// certainly never made. On error the sweep asks again.
+func (l ledger) drop(ctx context.Context, rec record) error {
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	if err := remove(ctx, l.storage, rec.pointer().key()); err != nil {
+		return fmt.Errorf("drop record %s: %w", rec.ID, err)
+	}
+	l.forgetHint(ctx, rec.pointer(), rec.Due)
+	return nil
+}
+
+// move replaces a record and its entry in the time index.
+func (l ledger) move(ctx context.Context, from, to record) (record, error) {
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	if err := l.write(ctx, to, from.Due); err != nil {
+		return record{}, fmt.Errorf("record %s as %s: %w", to.ID, to.State, err)
+	}
+	return to, nil
+}
+
+// write stores rec after its hint, and then removes the hint at the old time.
+func (l ledger) write(ctx context.Context, rec record, oldDue time.Time) error {
+	at := rec.pointer()
+	moved := oldDue.IsZero() || at.dueKey(oldDue) != at.dueKey(rec.Due)
+	if moved {
+		if err := l.hint(ctx, at, rec.Due); err != nil {
+			return err
+		}
+	}
+	if err := save(ctx, l.storage, at.key(), rec); err != nil {
+		return err
+	}
+	if moved && !oldDue.IsZero() {
+		l.forgetHint(ctx, at, oldDue)
+	}
+	return nil
+}
+
+// hint makes the sweep look at what p points to, in the minute of due.
+func (l ledger) hint(ctx context.Context, p pointer, due time.Time) error {
+	return save(ctx, l.storage, p.dueKey(due), dueEntry{Version: dueVersion})
+}
+
+// A dueEntry is an entry of the time index. Its key says all.
+//
+//	{"version":1}
+type dueEntry struct {
+	Version int `json:"version"`
+}
+
+const dueVersion = 1
+
+// forgetHint removes an entry of the time index. Its failure can be ignored: the
+// sweep removes what is stale when its minute comes.
+func (l ledger) forgetHint(ctx context.Context, p pointer, due time.Time) {
+	_ = remove(ctx, l.storage, p.dueKey(due))
+}
+
+// get returns a record; nil if there is none.
+func (l ledger) get(ctx context.Context, p pointer) (*record, error) {
+	return load[record](ctx, l.storage, p.key())
+}
+
+// countRole counts the records of one role under one connection: the keys that
+// may exist, whatever their state.
+func (l ledger) countRole(ctx context.Context, config, role string) (int, error) {
+	names, err := list(ctx, l.storage, recordsPrefix(config, role))
+	if err != nil {
+		return 0, err
+	}
+	count := 0
+	for _, name := range names {
+		if strings.HasPrefix(name, mark) {
+			count++
+		}
+	}
+	return count, nil
+}
+
+// countConfig counts the records of one connection. Its cost grows with them.
+func (l ledger) countConfig(ctx context.Context, config string) (int, error) {
+	count := 0
+	err := walk(ctx, l.storage, ledgerPrefix+config+"/", func(string) error { count++; return nil })
+	return count, err
+}
+
+// errEnough ends a walk.
+var errEnough = errors.New("enough")
+
+// holdsAny reports whether the ledger holds a record of the connection.
+func (l ledger) holdsAny(ctx context.Context, config string) (bool, error) {
+	err := walk(ctx, l.storage, ledgerPrefix+config+"/", func(string) error { return errEnough })
+	if errors.Is(err, errEnough) {
+		return true, nil
+	}
+	return false, err
+}
+
+// retryDelays is how long to wait after the nth failure; the last holds for all
+// that follow. Elapsed: 1m, 2m, 4m, 8m, 16m, 32m, 62m, then hourly.
+var retryDelays = [...]time.Duration{
+	time.Minute, time.Minute, 2 * time.Minute, 4 * time.Minute,
+	8 * time.Minute, 16 * time.Minute, 30 * time.Minute, time.Hour,
+}
+
+// retryDelay returns a delay of the table, up to a fifth shorter at random, so
+// that what failed together does not come back together.
+func retryDelay(failures int) time.Duration {
+	d := retryDelays[min(failures, len(retryDelays)-1)]
+	return d - rand.N(d/5)
+}

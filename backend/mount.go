@@ -1,0 +1,44 @@
+package backend
+
+import (
+	"context"
+	"crypto/rand"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// A mountEntry is what a mount keeps about itself for ever.
+//
+//	{"version":1,"tag":"4k2p0q7m","salt":"…"}
+type mountEntry struct {
+	Version int `json:"version"`
+	// Tag is part of every name at a provider, and tells this mount's keys from
+	// those of others on the same account.
+	Tag string `json:"tag"`
+	// Salt keys the hashes of minted keys.
+	Salt []byte `json:"salt"`
+}
+
+const mountVersion = 1
+
+// mount returns the entry of this mount, and makes it on first use.
+func (b *backend) mount(ctx context.Context, s logical.Storage) (*mountEntry, error) {
+	b.mountMu.Lock()
+	defer b.mountMu.Unlock()
+	if b.mountEntry != nil {
+		return b.mountEntry, nil
+	}
+	entry, err := load[mountEntry](ctx, s, mountKey)
+	if err != nil {
+		return nil, err
+	}
+	if entry == nil {
+		entry = &mountEntry{Version: mountVersion, Tag: newTag(), Salt: make([]byte, 32)}
+		rand.Read(entry.Salt)
+		if err := save(ctx, s, mountKey, entry); err != nil {
+			return nil, err
+		}
+	}
+	b.mountEntry = entry
+	return entry, nil
+}

@@ -1,0 +1,183 @@
+package backend
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// This file names everything that is stored and everything that is made at a
+// provider. No other file composes a storage key.
+//
+//	mount                                the tag and salt of this mount
+//	config/<config>                      a connection; seal-wrapped
+//	role/<role>                          a role; its name may hold slashes
+//	ledger/<config>/<role>/~<id>         a record
+//	principal/<config>/<role>/~<hash>    what owns a role's keys at the provider
+//	due/<minute>/<config>~<role>~<id>    when the sweep looks at a record, with
+//	                                     the slashes of the role as ~
+//
+// No segment of a role's name can hold "~", so records never collide with roles
+// below theirs, and one List counts the keys of a role.
+
+const (
+	mountKey        = "mount"
+	configPrefix    = "config/"
+	rolePrefix      = "role/"
+	ledgerPrefix    = "ledger/"
+	principalPrefix = "principal/"
+	duePrefix       = "due/"
+
+	mark = "~"
+)
+
+// minuteLayout names a minute, in UTC, so that names sort as time does.
+const minuteLayout = "200601021504"
+
+// maxRoleName bounds a role's name, in bytes: it is part of storage keys.
+const maxRoleName = 256
+
+var segment = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+// checkRoleName refuses names that are not segments joined by single slashes.
+func checkRoleName(name string) error {
+	if len(name) > maxRoleName {
+		return badField("name", "is longer than %d characters", maxRoleName)
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if !segment.MatchString(part) || strings.Trim(part, ".") == "" {
+			return badField("name", "%q is not a role name; use letters, digits, dots, dashes and underscores, with single slashes between the parts", name)
+		}
+	}
+	return nil
+}
+
+func configKey(config string) string { return configPrefix + config }
+func roleKey(role string) string     { return rolePrefix + role }
+
+func recordsPrefix(config, role string) string { return ledgerPrefix + config + "/" + role + "/" }
+func recordKey(config, role, id string) string { return recordsPrefix(config, role) + mark + id }
+
+// principalKey names the principal of a role in one scope of the provider.
+func principalKey(config, role, scope string) string {
+	sum := sha256.Sum256([]byte(scope))
+	return principalPrefix + config + "/" + role + "/" + mark + principalIDMark + hex.EncodeToString(sum[:8])
+}
+
+// principalIDMark tells a principal's entry in the time index from a record's:
+// an id has no dash.
+const principalIDMark = "p-"
+
+// A pointer says which record or principal an entry of the time index is about.
+type pointer struct{ config, role, id string }
+
+func (p pointer) principal() bool { return strings.HasPrefix(p.id, principalIDMark) }
+
+// key is where what p points to is stored.
+func (p pointer) key() string {
+	if p.principal() {
+		return principalPrefix + p.config + "/" + p.role + "/" + mark + p.id
+	}
+	return recordKey(p.config, p.role, p.id)
+}
+
+func (p pointer) dueKey(at time.Time) string {
+	return minutePrefix(at) + p.config + mark + strings.ReplaceAll(p.role, "/", mark) + mark + p.id
+}
+
+func minutePrefix(at time.Time) string { return duePrefix + at.UTC().Format(minuteLayout) + "/" }
+
+// parsePointer is the inverse of dueKey, without the minute.
+func parsePointer(name string) (pointer, error) {
+	parts := strings.Split(name, mark)
+	if len(parts) < 3 {
+		return pointer{}, fmt.Errorf("entry %q of the time index has no config, role and id", name)
+	}
+	last := len(parts) - 1
+	return pointer{config: parts[0], role: strings.Join(parts[1:last], "/"), id: parts[last]}, nil
+}
+
+// parseStored is the inverse of key, for records and principals.
+func parseStored(key string) (pointer, error) {
+	rest, ok := strings.CutPrefix(key, ledgerPrefix)
+	if !ok {
+		rest, ok = strings.CutPrefix(key, principalPrefix)
+	}
+	config, rest, ok2 := strings.Cut(rest, "/")
+	role, id, ok3 := strings.Cut(rest, "/"+mark)
+	if !ok || !ok2 || !ok3 {
+		return pointer{}, fmt.Errorf("stored key %q is not a record's", key)
+	}
+	return pointer{config: config, role: role, id: id}, nil
+}
+
+var lowerBase32 = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
+
+// newID returns an id that is unique and sorts by the time of its making, to
+// the millisecond: 26 characters of 0-9a-v.
+func newID(now time.Time) string {
+	var raw [16]byte
+	ms := uint64(now.UnixMilli())
+	for i := range 6 {
+		raw[i] = byte(ms >> (8 * (5 - i)))
+	}
+	rand.Read(raw[6:])
+	return lowerBase32.EncodeToString(raw[:])
+}
+
+// newTag returns the tag that tells the keys of one mount from another's.
+func newTag() string {
+	var raw [5]byte
+	rand.Read(raw[:])
+	return lowerBase32.EncodeToString(raw[:])
+}
+
+// keyHash is what the ledger keeps of a key, to recognise it when it leaks.
+func keyHash(salt []byte, key string) string {
+	mac := hmac.New(sha256.New, salt)
+	mac.Write([]byte(key))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// namePrefix begins every name that the engine gives at a provider.
+const namePrefix = "vault-"
+
+// keyName is the name of a key at its provider. The middle is shortened to fit
+// limit; the tag and the id never are, for they alone find the key again.
+func keyName(tag, middle, id string, limit int) string {
+	head, tail := namePrefix+tag+"-", "-"+id
+	room := max(0, limit-len(head)-len(tail))
+	return head + shorten(middle, room) + tail
+}
+
+// principalName is the name of a role's principal at its provider. It depends
+// on nothing but the mount and the role, so that it is found again. A name that
+// is shortened ends in a hash of the whole.
+func principalName(tag, role string, limit int) string {
+	head := namePrefix + tag + "-"
+	name := cleanName(role)
+	if room := limit - len(head); len(name) > room || strings.Contains(role, "/") {
+		sum := sha256.Sum256([]byte(role))
+		suffix := "-" + hex.EncodeToString(sum[:4])
+		name = shorten(name, room-len(suffix)) + suffix
+	}
+	return head + name
+}
+
+func shorten(name string, room int) string {
+	if len(name) > room {
+		name = name[:room]
+	}
+	return strings.Trim(name, "-")
+}
+
+var unclean = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
+
+// cleanName replaces what a provider may not accept in a name.
+func cleanName(s string) string { return strings.Trim(unclean.ReplaceAllString(s, "-"), "-") }

@@ -1,0 +1,71 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// This file holds what all paths share.
+
+// existence makes the framework's existence check of what is stored under a
+// name.
+func existence(key func(name string) string) framework.ExistenceFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+		entry, err := req.Storage.Get(ctx, key(d.Get("name").(string)))
+		if err != nil {
+			return false, fmt.Errorf("existence check: %w", err)
+		}
+		return entry != nil, nil
+	}
+}
+
+// reading and writing describe operations. What writes storage or changes
+// anything at a provider is forwarded to the node that may write.
+func reading(handler framework.OperationFunc, summary string, fields map[string]*framework.FieldSchema) *framework.PathOperation {
+	return &framework.PathOperation{Callback: handler, Summary: summary, Responses: okResponse(fields)}
+}
+
+// listing describes a LIST.
+func listing(handler framework.OperationFunc, summary string) *framework.PathOperation {
+	return reading(handler, summary, map[string]*framework.FieldSchema{
+		"keys": {Type: framework.TypeStringSlice, Description: "Names. One that ends in a slash has others below it."},
+	})
+}
+
+func okResponse(fields map[string]*framework.FieldSchema) map[int][]framework.Response {
+	return map[int][]framework.Response{
+		http.StatusOK: {{Description: http.StatusText(http.StatusOK), Fields: fields}},
+	}
+}
+
+// display gives the operations of a path stable ids in OpenAPI.
+func display(suffix string) *framework.DisplayAttributes {
+	return &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationSuffix: suffix}
+}
+
+// firstError returns the first error of several checks.
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writing(handler framework.OperationFunc, summary string) *framework.PathOperation {
+	return forwarded(handler, summary, map[int][]framework.Response{
+		http.StatusNoContent: {{Description: http.StatusText(http.StatusNoContent)}},
+	})
+}
+
+func forwarded(handler framework.OperationFunc, summary string, responses map[int][]framework.Response) *framework.PathOperation {
+	return &framework.PathOperation{
+		Callback: handler, Summary: summary, Responses: responses,
+		ForwardPerformanceStandby: true, ForwardPerformanceSecondary: true,
+	}
+}

@@ -1,0 +1,197 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// This file keeps the principals (service accounts) under which the keys of a
+// role are minted, for providers that have them.
+//
+//   - A principal is found by its name, which depends on mount and role only, or
+//     made without a key. So a lost answer costs nothing but a second look.
+//   - It is deleted when its role is gone and the role's last key is. Deleting it
+//     deletes all of its keys, so it is first marked as leaving: an issue that
+//     comes in between either sees the mark, or has already stored a record that
+//     stops the deletion.
+//   - Making and deleting happen under the slot of the role.
+
+// A principalEntry is a principal that exists at a provider.
+type principalEntry struct {
+	Version int `json:"version"`
+	provider.Principal
+	// Leaving says that the principal is being deleted.
+	Leaving bool `json:"leaving,omitempty"`
+}
+
+const principalVersion = 1
+
+// principalRetry is when a principal that still has keys is looked at again.
+const principalRetry = 10 * time.Minute
+
+func principalSlot(config, role string) string { return "principal " + config + "/" + role }
+
+// principal returns the principal of a role, and makes it if needed. Zero where
+// the provider keeps none.
+func (b *backend) principal(ctx context.Context, s logical.Storage, conn *connection, role *roleEntry) (provider.Principal, error) {
+	if _, ok := conn.client.(provider.PrincipalKeeper); !ok {
+		return provider.Principal{}, nil
+	}
+	key := principalKey(conn.name, role.name, conn.provider.Scope(role.Fields))
+	entry, err := load[principalEntry](ctx, s, key)
+	if err != nil {
+		return provider.Principal{}, err
+	}
+	if entry != nil && !entry.Leaving {
+		return entry.Principal, nil
+	}
+	release, err := b.slots.acquire(ctx, principalSlot(conn.name, role.name))
+	if err != nil {
+		return provider.Principal{}, fmt.Errorf("wait for the service account of role %q: %w", role.name, err)
+	}
+	defer release()
+	entry, err = load[principalEntry](ctx, s, key)
+	if err != nil || entry != nil && !entry.Leaving {
+		return entryPrincipal(entry), err
+	}
+	return b.makePrincipal(ctx, s, conn, role, key)
+}
+
+func entryPrincipal(entry *principalEntry) provider.Principal {
+	if entry == nil {
+		return provider.Principal{}
+	}
+	return entry.Principal
+}
+
+func (b *backend) makePrincipal(ctx context.Context, s logical.Storage, conn *connection, role *roleEntry, key string) (provider.Principal, error) {
+	mount, err := b.mount(ctx, s)
+	if err != nil {
+		return provider.Principal{}, err
+	}
+	name := principalName(mount.Tag, role.name, conn.provider.Limits().NameLength)
+	made, err := conn.client.(provider.PrincipalKeeper).EnsurePrincipal(ctx, name, role.Fields)
+	if b.noted(conn, err) != nil {
+		return provider.Principal{}, err
+	}
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	if err := save(ctx, s, key, principalEntry{Version: principalVersion, Principal: made}); err != nil {
+		return provider.Principal{}, err
+	}
+	b.Logger().Info("service account ready", "config", conn.name, "role", role.name, "id", made.ID)
+	return made, nil
+}
+
+// forgetPrincipal makes the next issue look for the principal again, after the
+// provider has said that the one on record does not exist.
+func (b *backend) forgetPrincipal(ctx context.Context, s logical.Storage, conn *connection, role *roleEntry, gone provider.Principal) error {
+	release, err := b.slots.acquire(ctx, principalSlot(conn.name, role.name))
+	if err != nil {
+		return err
+	}
+	defer release()
+	key := principalKey(conn.name, role.name, conn.provider.Scope(role.Fields))
+	entry, err := load[principalEntry](ctx, s, key)
+	if err != nil || entry == nil || entry.ID != gone.ID {
+		return err
+	}
+	return remove(ctx, s, key)
+}
+
+// retirePrincipals asks the sweep to delete those principals of a role, under
+// every connection, that the role does not use any more.
+func (b *backend) retirePrincipals(ctx context.Context, s logical.Storage, role string) error {
+	configs, err := list(ctx, s, principalPrefix)
+	if err != nil {
+		return err
+	}
+	for _, config := range configs {
+		config = strings.TrimSuffix(config, "/")
+		names, err := list(ctx, s, principalPrefix+config+"/"+role+"/")
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			id, ok := strings.CutPrefix(name, mark)
+			if !ok {
+				continue
+			}
+			if err := b.ledger(s).hint(ctx, pointer{config: config, role: role, id: id}, b.now()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sweepPrincipal deletes a principal whose role and keys are gone. It reports
+// whether its entry in the time index is done with.
+func (b *backend) sweepPrincipal(ctx context.Context, s logical.Storage, p pointer, tainted bool) (done bool, err error) {
+	release, ok := b.slots.try(principalSlot(p.config, p.role))
+	if !ok {
+		return false, nil
+	}
+	defer release()
+	entry, err := load[principalEntry](ctx, s, p.key())
+	if err != nil || entry == nil {
+		return err == nil, err
+	}
+	if !tainted {
+		used, err := b.usesPrincipal(ctx, s, p)
+		if err != nil || used {
+			return err == nil, err
+		}
+	}
+	return b.deletePrincipal(ctx, s, p, entry)
+}
+
+// usesPrincipal reports whether the role exists and still mints under p.
+func (b *backend) usesPrincipal(ctx context.Context, s logical.Storage, p pointer) (bool, error) {
+	role, err := loadRole(ctx, s, p.role)
+	if err != nil || role == nil || role.Config != p.config {
+		return false, err
+	}
+	conn, err := b.connection(ctx, s, p.config)
+	if err != nil {
+		return false, err
+	}
+	return principalKey(p.config, p.role, conn.provider.Scope(role.Fields)) == p.key(), nil
+}
+
+func (b *backend) deletePrincipal(ctx context.Context, s logical.Storage, p pointer, entry *principalEntry) (done bool, err error) {
+	entry.Leaving = true
+	if err := save(ctx, s, p.key(), entry); err != nil {
+		return false, err
+	}
+	count, err := b.ledger(s).countRole(ctx, p.config, p.role)
+	if err != nil {
+		return false, err
+	}
+	if count > 0 {
+		entry.Leaving = false
+		if err := save(ctx, s, p.key(), entry); err != nil {
+			return false, err
+		}
+		return true, b.ledger(s).hint(ctx, p, b.now().Add(principalRetry))
+	}
+	conn, err := b.connection(ctx, s, p.config)
+	if err != nil {
+		return false, err
+	}
+	keeper, ok := conn.client.(provider.PrincipalKeeper)
+	if ok {
+		err = b.noted(conn, keeper.DeletePrincipal(ctx, entry.Principal))
+	}
+	if err != nil && !provider.IsKind(err, provider.NotFound) {
+		return false, err
+	}
+	b.Logger().Info("service account deleted", "config", p.config, "role", p.role, "id", entry.ID)
+	return true, remove(ctx, s, p.key())
+}

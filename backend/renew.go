@@ -1,0 +1,143 @@
+package backend
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// This file renews leases.
+//
+//   - The provider's own expiry moves first. If it covers the new end already,
+//     the provider is not called and nothing is stored.
+//   - The lease never gets more than the provider honours. Where the provider
+//     cannot be asked, the lease gets what its expiry covers, with a warning.
+//   - It fails only if there is nothing left to give: a client that sees a failed
+//     renew asks for a new key.
+//   - What is returned is a Go error without an HTTP status: Vault answers 400
+//     whatever it is, and prints an error response as a Go struct.
+
+// renewBudget bounds the calls for one renew.
+const renewBudget = 60 * time.Second
+
+// renewLease prolongs the lease of a key.
+func (b *backend) renewLease(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	held, err := leaseData(req.Secret)
+	if err != nil {
+		return nil, err
+	}
+	role, err := loadRole(ctx, req.Storage, held.role)
+	if err != nil {
+		return nil, err
+	}
+	if role == nil {
+		return nil, fmt.Errorf("role %q does not exist any more; its leases end as they are", held.role)
+	}
+	release, err := b.slots.acquire(ctx, recordSlot(held.id))
+	if err != nil {
+		return nil, fmt.Errorf("wait for record %s: %w", held.id, err)
+	}
+	defer release()
+	rec, err := b.ledger(req.Storage).get(ctx, held)
+	if err != nil {
+		return nil, err
+	}
+	if rec == nil || rec.State != active {
+		return nil, errors.New("the key of this lease is revoked; read a new one")
+	}
+	t, err := b.leaseTerm(role, req.Secret.Increment, req.Secret.IssueTime)
+	if err != nil {
+		return nil, err
+	}
+	promised, err := b.cover(ctx, req.Storage, *rec, role, t)
+	if err != nil {
+		return nil, err
+	}
+	return renewed(req, role, t, promised), nil
+}
+
+// cover makes the provider honour the term, and returns the term that it does
+// honour.
+func (b *backend) cover(ctx context.Context, s logical.Storage, rec record, role *roleEntry, t term) (term, error) {
+	if rec.covers(t.end.Add(minExpiryGrace)) {
+		return t, nil
+	}
+	expires, err := b.extend(ctx, s, rec, role, t)
+	switch {
+	case provider.IsKind(err, provider.NotFound):
+		return term{}, fmt.Errorf("renew: the key is gone at the provider: %w", err)
+	case err == nil:
+		rec.ExpiresAt, rec.Due = expires, expires
+	default:
+		b.Logger().Warn("a key could not be extended", "role", rec.Role, "config", rec.Config, "id", rec.ID, "error", err)
+	}
+	if rec.covers(t.end) {
+		t.strict = !rec.covers(t.end.Add(minExpiryGrace))
+		return t, nil
+	}
+	left := rec.Due.Sub(b.now()).Truncate(time.Second)
+	if left < time.Second {
+		return term{}, fmt.Errorf("renew: the provider has ended this key: %w", cmp.Or(err, errNotExtended))
+	}
+	why := fmt.Sprintf("the provider honours this key until %s only (%s); the lease is shortened to that", rec.Due.UTC().Format(time.RFC3339), cmp.Or(err, errNotExtended))
+	return t.shortenTo(rec.Due, b.now(), why), nil
+}
+
+var errNotExtended = errors.New("it does not extend it further")
+
+// covers reports whether a key outlives a moment: neither does the provider
+// refuse it before, nor does the sweep take it for lost.
+func (r record) covers(end time.Time) bool {
+	if !r.ExpiresAt.IsZero() && r.ExpiresAt.Before(end) {
+		return false
+	}
+	return !r.Due.Before(end)
+}
+
+// extend moves the provider's expiry past the term and records it. A key that
+// the provider does not know is an error that nothing covers.
+func (b *backend) extend(ctx context.Context, s logical.Storage, rec record, role *roleEntry, t term) (time.Time, error) {
+	conn, err := b.connection(ctx, s, rec.Config)
+	if err != nil {
+		return time.Time{}, err
+	}
+	extender, ok := conn.client.(provider.Extender)
+	if !ok {
+		return time.Time{}, errors.New("this provider cannot extend a key")
+	}
+	ctx, cancel := context.WithTimeout(ctx, renewBudget)
+	defer cancel()
+	expires, err := extender.Extend(ctx, rec.ref(), b.expiryFor(conn, role, t.end))
+	if b.noted(conn, err) != nil {
+		return time.Time{}, err
+	}
+	if _, err := b.ledger(s).extend(ctx, rec, expires, expires); err != nil {
+		return time.Time{}, err
+	}
+	b.Logger().Debug("key extended", "role", rec.Role, "config", rec.Config, "id", rec.ID, "expires_at", expires)
+	return expires, nil
+}
+
+// renewed is the answer to a renew. MaxTTL alone holds against the increment of
+// a client, so a strict term is set there. Vault itself warns of a lease that
+// the role's max_ttl cuts.
+func renewed(req *logical.Request, role *roleEntry, asked, promised term) *logical.Response {
+	resp := &logical.Response{Secret: req.Secret}
+	resp.Secret.TTL = role.TTL.duration()
+	resp.Secret.MaxTTL = role.MaxTTL.duration()
+	if promised.strict {
+		resp.Secret.TTL = promised.ttl
+		resp.Secret.MaxTTL = promised.end.Sub(req.Secret.IssueTime).Truncate(time.Second)
+	}
+	for _, warning := range promised.warnings[len(asked.warnings):] {
+		resp.AddWarning(warning)
+	}
+	return resp
+}

@@ -1,0 +1,165 @@
+package backend
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"testing"
+)
+
+// asJSON brings what was written and what is read to one form.
+func asJSON(t *testing.T, value any) any {
+	t.Helper()
+	raw, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out any
+	if err := json.Unmarshal(raw, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// wantFields asserts that a read returns fields as they were written.
+func (m *testMount) wantFields(path string, want map[string]any) {
+	m.t.Helper()
+	got := asJSON(m.t, m.do("read", path).Data).(map[string]any)
+	for field, value := range asJSON(m.t, want).(map[string]any) {
+		if !reflect.DeepEqual(got[field], value) {
+			m.t.Errorf("%s: %s reads %#v, was written %#v", path, field, got[field], value)
+		}
+	}
+}
+
+func pairsOf(fields map[string]any) []any {
+	var out []any
+	for name, value := range fields {
+		out = append(out, name, value)
+	}
+	return out
+}
+
+func TestReadReturnsWhatWasWritten(t *testing.T) {
+	both(t, func(m *testMount) {
+		config := map[string]any{
+			"provider": "openai", "admin_key_id": "key_abc", "base_url": "https://api.openai.com/v1",
+			"allow_http": true, "request_timeout": 20, "max_concurrency": 4,
+			"allowed_roles": []any{"z/*", "a", "z/*"}, "expiry_grace": 300,
+			"organization_id": "org-1", "allowed_projects": []any{"proj_demo", "proj_a"},
+		}
+		m.do("create", "config/c", append(pairsOf(config), "admin_key", m.fake.AdminKey())...)
+		m.wantFields("config/c", config)
+		read := m.do("read", "config/c").Data
+		for _, hidden := range []string{"admin_key", "verify", "name"} {
+			if _, ok := read[hidden]; ok {
+				m.t.Errorf("config/c shows %s", hidden)
+			}
+		}
+
+		role := map[string]any{
+			"config_name": "c", "ttl": 60, "max_ttl": 7200, "name_template": "{{.EntityName}}-x",
+			"require_entity": true, "max_active_keys": 3, "metadata": map[string]any{"owner": "ada", "env": "prod"},
+			"project_id": "proj_demo", "scopes": []any{"api.responses.write", "api.files.read"},
+		}
+		m.do("create", "roles/z/bot", pairsOf(role)...)
+		m.wantFields("roles/z/bot", role)
+
+		// A partial write keeps the rest.
+		m.do("write", "roles/z/bot", "ttl", "2h")
+		role["ttl"] = 7200
+		m.wantFields("roles/z/bot", role)
+
+		// An explicit zero resets.
+		zero := map[string]any{
+			"ttl": 0, "max_ttl": 0, "name_template": "", "require_entity": false,
+			"max_active_keys": 0, "metadata": map[string]any{}, "scopes": []any{},
+		}
+		m.do("write", "roles/z/bot", pairsOf(zero)...)
+		m.wantFields("roles/z/bot", zero)
+		m.wantFields("roles/z/bot", map[string]any{"config_name": "c", "project_id": "proj_demo"})
+	})
+}
+
+func TestCommandLineFormsOfFields(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		m.do("write", "roles/bot", "ttl", "90m", "max_active_keys", "5", "require_entity", "true",
+			"scopes", "api.a,api.b", "metadata", []any{"owner=ada", "env=prod"})
+		m.wantFields("roles/bot", map[string]any{
+			"ttl": 5400, "max_active_keys": 5, "require_entity": true,
+			"scopes": []any{"api.a", "api.b"}, "metadata": map[string]any{"owner": "ada", "env": "prod"},
+		})
+		m.do("write", "roles/bot", "metadata", "owner=bob")
+		m.wantFields("roles/bot", map[string]any{"metadata": map[string]any{"owner": "bob"}})
+	})
+}
+
+func TestNullClearsStringsAndIsAbsentElsewhere(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		m.do("write", "roles/bot", "ttl", "90m", "name_template", "x")
+		m.do("write", "roles/bot", "ttl", nil, "name_template", nil, "metadata", nil)
+		m.wantFields("roles/bot", map[string]any{"ttl": 5400, "name_template": ""})
+	})
+}
+
+func TestDefaultsOfARole(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		m.wantFields("roles/bot", map[string]any{
+			"ttl": 3600, "max_ttl": 86400, "name_template": "", "require_entity": false, "max_active_keys": 0,
+			"metadata": map[string]any{}, "scopes": []any{},
+		})
+		m.wantFields("config/openai", map[string]any{
+			"request_timeout": 30, "max_concurrency": 16, "allowed_roles": []any{"*"}, "expiry_grace": 600,
+			"allow_http": false, "base_url": "", "ca_cert": "", "admin_key_id": "", "live_keys": 0, "last_error": "",
+			"allowed_projects": []any{}, "organization_id": "",
+		})
+	})
+}
+
+func TestMissingObjectsAndLists(t *testing.T) {
+	both(t, func(m *testMount) {
+		for _, path := range []string{"config/none", "roles/none", "roles/a/b"} {
+			if resp := m.do("read", path); resp != nil {
+				m.t.Errorf("read %s: got %v, want nothing (404)", path, resp)
+			}
+			if resp := m.do("delete", path); resp != nil {
+				m.t.Errorf("delete %s: got %v, want nothing (204)", path, resp)
+			}
+		}
+		m.configure()
+		for _, name := range []string{"team-a/one", "team-a/deep/two", "team-b/one", "team-a"} {
+			m.do("create", "roles/"+name, "config_name", "openai", "project_id", "proj_demo")
+		}
+		for path, want := range map[string][]string{
+			"config/":            {"openai"},
+			"roles/":             {"bot", "team-a", "team-a/", "team-b/"},
+			"roles/team-a/":      {"deep/", "one"},
+			"roles/team-a/deep/": {"two"},
+			"creds/":             {"bot", "team-a", "team-a/", "team-b/"},
+			"creds/team-b/":      {"one"},
+		} {
+			got := asJSON(m.t, m.do("list", path).Data["keys"])
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				m.t.Errorf("list %s: got %v, want %v", path, got, want)
+			}
+		}
+		// Names that are prefixes of others do not mix up their keys.
+		m.lease("creds/team-a")
+		m.lease("creds/team-a/one")
+		m.do("delete", "roles/team-a")
+		m.wantFields("roles/team-a/one", map[string]any{"config_name": "openai"})
+	})
+}
+
+func TestInfo(t *testing.T) {
+	both(t, func(m *testMount) {
+		got := asJSON(m.t, m.do("read", "info").Data["providers"])
+		want := map[string]any{"openai": []any{"check_role", "extend", "mint", "principal", "verify_admin"}}
+		if !reflect.DeepEqual(got, want) {
+			m.t.Errorf("info: got %v, want %v", got, want)
+		}
+	})
+}

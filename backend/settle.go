@@ -1,0 +1,80 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// This file settles pending records: creates whose outcome is unknown.
+//
+//   - The key is looked for by its name, over all pages of its scope, and deleted:
+//     nobody has its secret.
+//   - A record whose key is not listed is dropped only when it is older than the
+//     longest create.
+//   - One pass over a scope serves all of its pending records.
+
+// settle settles pending records of one scope of one connection. It returns an
+// error for each record that is left. The caller holds the records' slots.
+func (b *backend) settle(ctx context.Context, s logical.Storage, conn *connection, pendings []record) []error {
+	found, err := b.findByName(ctx, conn, pendings)
+	var left []error
+	for _, rec := range pendings {
+		switch {
+		case err != nil:
+			left = append(left, b.noteFailure(ctx, s, rec, err, rec.Due))
+		case len(found[rec.Name]) > 0:
+			if err := b.deleteFound(ctx, s, conn, rec, found[rec.Name]); err != nil {
+				left = append(left, err)
+			}
+		case b.now().Before(rec.CreatedAt.Add(pendingAge())):
+			left = append(left, fmt.Errorf("the provider does not list key %s yet", rec.Name))
+		default:
+			if err := b.ledger(s).drop(ctx, rec); err != nil {
+				left = append(left, err)
+			}
+		}
+	}
+	return left
+}
+
+// findByName returns the ids of the keys that bear the records' names. It lists
+// everything before anything is deleted, so that no page shifts under it.
+func (b *backend) findByName(ctx context.Context, conn *connection, pendings []record) (map[string][]string, error) {
+	wanted := map[string]bool{}
+	for _, rec := range pendings {
+		wanted[rec.Name] = true
+	}
+	found := map[string][]string{}
+	for key, err := range conn.client.Find(ctx, pendings[0].Scope) {
+		if b.noted(conn, err) != nil {
+			return nil, err
+		}
+		if wanted[key.Name] {
+			found[key.Name] = append(found[key.Name], key.ID)
+		}
+	}
+	return found, nil
+}
+
+// deleteFound deletes all keys that bear the name of a record. A create is sent
+// once, yet something between us and the provider may have repeated it: the
+// record stays pending, and so leads to all of them by name, until only one is
+// left.
+func (b *backend) deleteFound(ctx context.Context, s logical.Storage, conn *connection, rec record, ids []string) error {
+	for _, id := range ids[1:] {
+		err := b.noted(conn, conn.client.Delete(ctx, provider.Ref{ID: id, Scope: rec.Scope}))
+		if err != nil && !provider.IsKind(err, provider.NotFound) {
+			return b.noteFailure(ctx, s, rec, err, rec.Due)
+		}
+	}
+	rec.KeyID = ids[0]
+	if err := b.kill(ctx, s, rec); err != nil {
+		return err
+	}
+	b.Logger().Info("a key whose creation had no answer is deleted", "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID)
+	return nil
+}

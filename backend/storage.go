@@ -1,0 +1,84 @@
+package backend
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+)
+
+// recordTimeout bounds a storage write that must not be cut off by a caller who
+// goes away.
+const recordTimeout = 15 * time.Second
+
+// load reads a stored entry; nil if there is none.
+func load[T any](ctx context.Context, s logical.Storage, key string) (*T, error) {
+	entry, err := s.Get(ctx, key)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	if entry == nil {
+		return nil, nil
+	}
+	value := new(T)
+	if err := json.Unmarshal(entry.Value, value); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", key, err)
+	}
+	return value, nil
+}
+
+// save writes an entry.
+func save(ctx context.Context, s logical.Storage, key string, value any) error {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", key, err)
+	}
+	if err := s.Put(ctx, &logical.StorageEntry{Key: key, Value: raw}); err != nil {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	return nil
+}
+
+func remove(ctx context.Context, s logical.Storage, key string) error {
+	if err := s.Delete(ctx, key); err != nil {
+		return fmt.Errorf("delete %s: %w", key, err)
+	}
+	return nil
+}
+
+func list(ctx context.Context, s logical.Storage, prefix string) ([]string, error) {
+	names, err := s.List(ctx, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", prefix, err)
+	}
+	return names, nil
+}
+
+// walk calls visit with every key below prefix, in order. It stops at the first
+// error.
+func walk(ctx context.Context, s logical.Storage, prefix string, visit func(key string) error) error {
+	names, err := list(ctx, s, prefix)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasSuffix(name, "/") {
+			err = walk(ctx, s, prefix+name, visit)
+		} else {
+			err = visit(prefix + name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mustRecord returns a context for a write that records what has happened or is
+// about to: the caller's going away does not stop it.
+func mustRecord(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+}

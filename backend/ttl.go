@@ -1,0 +1,56 @@
+package backend
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+)
+
+// minExpiryGrace is the least time by which a key outlives its lease at the
+// provider. Vault counts a lease from the moment when our answer reaches it,
+// which may be 90 s after the expiry was computed, and the two clocks differ.
+const minExpiryGrace = 2 * time.Minute
+
+// longestTTL bounds every duration of a role: a year, as providers do.
+const longestTTL = 365 * 24 * time.Hour
+
+// A term is how long a lease may last, computed as Vault will compute it.
+type term struct {
+	ttl      time.Duration
+	end      time.Time // now + ttl
+	warnings []string  // why it is shorter than what was asked for
+	// strict says that the lease must not end later than end. Vault counts from
+	// the moment when it has our answer; most leases may end that much later.
+	strict bool
+}
+
+// leaseTerm returns the term of a lease that begins, or is renewed, now.
+// increment is what the client asked for, issued when the lease began; both may
+// be zero. It fails if the lease is past its maximum.
+func (b *backend) leaseTerm(role *roleEntry, increment time.Duration, issued time.Time) (term, error) {
+	now := b.now()
+	if !issued.IsZero() {
+		// CalculateTTL reads the system's clock itself; move issued to that clock.
+		issued = issued.Add(time.Since(now))
+	}
+	ttl, warnings, err := framework.CalculateTTL(b.System(), increment, role.TTL.duration(), 0, role.MaxTTL.duration(), 0, issued)
+	if err != nil {
+		return term{}, fmt.Errorf("compute the lease's end: %w", err)
+	}
+	return term{ttl: ttl, end: now.Add(ttl), warnings: warnings}, nil
+}
+
+// lastEnd is the latest moment to which a lease of the role can be renewed.
+func (b *backend) lastEnd(role *roleEntry) time.Time {
+	longest := b.System().MaxLeaseTTL()
+	if own := role.MaxTTL.duration(); own > 0 && own < longest {
+		longest = own
+	}
+	return b.now().Add(longest)
+}
+
+// shortenTo ends a term earlier.
+func (t term) shortenTo(end time.Time, now time.Time, why string) term {
+	return term{end: end, ttl: end.Sub(now).Truncate(time.Second), warnings: append(t.warnings, why), strict: true}
+}
