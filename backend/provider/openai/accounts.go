@@ -16,6 +16,7 @@ var (
 	opCreateAccount = operation{name: "create service account", creates: true}
 	opUpdateAccount = operation{name: "give service account the role member"}
 	opDeleteAccount = operation{name: "delete service account"}
+	opGetAccount    = operation{name: "read service account"}
 	opListProjects  = operation{name: "list projects"}
 	opGetProject    = operation{name: "read project"}
 )
@@ -126,7 +127,14 @@ func (c *client) DeletePrincipal(ctx context.Context, p provider.Principal) erro
 			return c.admin.Projects.ServiceAccounts.Delete(ctx, p.Scope, p.ID, watch)
 		},
 		func(res *answer) bool { return isTrue(res.JSON.Deleted) })
-	return err
+	return c.confirmGone(ctx, opDeleteAccount, p.Scope, err, func() error {
+		_, err := do(ctx, c, opGetAccount,
+			func(watch option.RequestOption) (*openai.ProjectServiceAccount, error) {
+				return c.admin.Projects.ServiceAccounts.Get(ctx, p.Scope, p.ID, watch)
+			},
+			func(a *openai.ProjectServiceAccount) bool { return isText(a.JSON.ID) })
+		return err
+	})
 }
 
 // VerifyAdmin lists one project.
@@ -145,18 +153,12 @@ func (c *client) VerifyAdmin(ctx context.Context) error {
 // one.
 func (c *client) CheckRoleAt(ctx context.Context, role provider.Values) error {
 	id := role.String(fieldProject)
-	project, err := do(ctx, c, opGetProject,
-		func(watch option.RequestOption) (*openai.Project, error) {
-			return c.admin.Projects.Get(ctx, id, watch)
-		},
-		func(p *openai.Project) bool { return isText(p.JSON.ID) })
+	closed, err := c.projectClosed(ctx, id)
 	switch {
 	case provider.IsKind(err, provider.NotFound):
 		return provider.FieldErrorf(fieldProject, "there is no project %q in this organization", id)
-	case err != nil:
-		return err
-	case project.Status == "archived" || project.ArchivedAt > 0:
+	case closed:
 		return provider.FieldErrorf(fieldProject, "project %q is archived; give one that is active", id)
 	}
-	return nil
+	return err
 }

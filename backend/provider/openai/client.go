@@ -48,12 +48,16 @@ var (
 // Connect returns a client. A nil transport does for one that is only asked what
 // it can do.
 func (openAI) Connect(s provider.Settings, t *provider.Transport) (provider.Client, error) {
-	admin := openai.NewAdminService(
+	options := []option.RequestOption{
 		option.WithBaseURL(cmp.Or(s.BaseURL, defaultBaseURL)),
 		option.WithAdminAPIKey(s.AdminKey.Reveal()),
 		option.WithHTTPClient(t.HTTPClient()),
 		option.WithMaxRetries(0), // the transport alone repeats
-	)
+	}
+	if organization := s.Fields.String(fieldOrganization); organization != "" {
+		options = append(options, option.WithOrganization(organization))
+	}
+	admin := openai.NewAdminService(options...)
 	return &client{
 		AdminKey:     s.AdminKey,
 		admin:        admin.Organization,

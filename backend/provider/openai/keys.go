@@ -17,6 +17,7 @@ var (
 	opDeleteKey = operation{name: "delete key"}
 	opListKeys  = operation{name: "list keys"}
 	opExtendKey = operation{name: "extend key"}
+	opGetKey    = operation{name: "read key"}
 )
 
 // Mint creates a key of the principal, with its scopes and expiry, in one call.
@@ -64,7 +65,7 @@ func (c *client) data(project string) map[string]string {
 }
 
 // Delete deletes a key, also one of a service account, which OpenAI allows since
-// October 2026.
+// October 2026. "Not found" is checked before it is returned, see confirmGone.
 func (c *client) Delete(ctx context.Context, ref provider.Ref) error {
 	type answer = openai.AdminOrganizationProjectAPIKeyDeleteResponse
 	_, err := do(ctx, c, opDeleteKey,
@@ -72,11 +73,19 @@ func (c *client) Delete(ctx context.Context, ref provider.Ref) error {
 			return c.admin.Projects.APIKeys.Delete(ctx, ref.Scope, ref.ID, watch)
 		},
 		func(res *answer) bool { return isTrue(res.JSON.Deleted) })
-	return err
+	return c.confirmGone(ctx, opDeleteKey, ref.Scope, err, func() error {
+		_, err := do(ctx, c, opGetKey,
+			func(watch option.RequestOption) (*openai.ProjectAPIKey, error) {
+				return c.admin.Projects.APIKeys.Get(ctx, ref.Scope, ref.ID, watch)
+			},
+			func(key *openai.ProjectAPIKey) bool { return isText(key.JSON.ID) })
+		return err
+	})
 }
 
-// Find yields the keys of a project. A list without owner_project_access may
-// hide keys that work, so it asks for any.
+// Find yields the keys of a project; none if it is archived, for then no key of
+// it works. A list without owner_project_access may hide keys that work, so it
+// asks for any.
 func (c *client) Find(ctx context.Context, project string) iter.Seq2[provider.Found, error] {
 	fetch := func(after string) (*pagination.ConversationCursorPage[openai.ProjectAPIKey], error) {
 		query := openai.AdminOrganizationProjectAPIKeyListParams{
@@ -93,6 +102,11 @@ func (c *client) Find(ctx context.Context, project string) iter.Seq2[provider.Fo
 	}
 	return func(yield func(provider.Found, error) bool) {
 		for key, err := range all(opListKeys, keyID, fetch) {
+			if provider.IsKind(err, provider.Invalid) {
+				if closed, _ := c.projectClosed(ctx, project); closed {
+					return
+				}
+			}
 			if !yield(found(key), err) {
 				return
 			}

@@ -49,8 +49,8 @@ func (openAI) ConfigFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldOrganization: {
 			Type: framework.TypeString,
-			Description: "OpenAI: id of the organization. Handed out with every key, for clients that send the " +
-				"OpenAI-Organization header.",
+			Description: "OpenAI: id of the organization, sent as the OpenAI-Organization header and handed out with " +
+				"every key.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Organization ID", Group: "OpenAI"},
 		},
 		fieldAllowedProjects: {
@@ -98,8 +98,8 @@ func (openAI) CheckConfig(s provider.Settings) error {
 	if problem := adminKeyProblem(s.AdminKey.Reveal()); problem != "" {
 		return provider.FieldErrorf("admin_key", "%s", problem)
 	}
-	if id := s.Fields.String(fieldOrganization); id != "" && !isID(id) {
-		return provider.FieldErrorf(fieldOrganization, "%q is not an id; give one like org-abc123", id)
+	if id := s.Fields.String(fieldOrganization); id != "" && (!isID(id) || provider.Redact(id) != id) {
+		return provider.FieldErrorf(fieldOrganization, "is not an id; give one like org-abc123")
 	}
 	for _, id := range s.Fields.Strings(fieldAllowedProjects) {
 		if !isID(id) {
@@ -136,8 +136,8 @@ func (openAI) CheckRole(config, role provider.Values) error {
 	case !isID(project):
 		return provider.FieldErrorf(fieldProject, "%q is not an id; give one like proj_abc123", project)
 	case len(allowed) > 0 && !slices.Contains(allowed, project):
-		return provider.FieldErrorf(fieldProject, "%q is not among the connection's %s: %s",
-			project, fieldAllowedProjects, strings.Join(allowed, ", "))
+		return provider.FieldErrorf(fieldProject, "%q is not among the connection's %s; use one of those, or have it added",
+			project, fieldAllowedProjects)
 	}
 	return checkScopes(role.Strings(fieldScopes))
 }
