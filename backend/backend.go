@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -101,8 +102,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp *logical.Response, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			// The panic's value may hold anything; the stack holds no values.
-			b.Logger().Error("bug: a request panicked", "operation", req.Operation, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			logPanic(b.Logger(), p, string(req.Operation), req.Path)
 			resp, err = nil, fmt.Errorf("bug: %s of this path panicked; the log has the stack", req.Operation)
 		}
 	}()
@@ -135,5 +135,11 @@ func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request
 // unstorable reports whether Vault's storage refuses a key that holds path, as
 // that of the SDK for tests does not.
 func unstorable(path string) bool { return strings.Contains(path, "..") }
+
+// logPanic leaves out the value of a panic, which may hold anything. The stack
+// holds no values.
+func logPanic(log hclog.Logger, p any, doing, what string) {
+	log.Error("bug: panic", "doing", doing, "what", what, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+}
 
 func (b *backend) ledger(s logical.Storage) ledger { return ledger{storage: s, now: b.now} }

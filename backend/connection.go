@@ -58,37 +58,63 @@ func (h *health) read() string {
 // connections caches connections by name. An entry is dropped when its config
 // changes, here or on another node.
 type connections struct {
-	mu     sync.Mutex
-	byName map[string]*connection
-	stale  map[string]*connection // dropped, kept for its transport
+	mu      sync.Mutex
+	byName  map[string]*connection
+	stale   map[string]*connection // dropped, kept for its transport
+	dropped int                    // how often any was; see connection
 }
 
 // connection returns the connection of a name, and errNoConnection if it is not
-// stored. It calls no provider.
+// stored. It calls no provider. Storage is read outside of the lock, so that a
+// slow read holds up nobody else; what was read is used only if no connection
+// was dropped meanwhile.
 func (b *backend) connection(ctx context.Context, s logical.Storage, name string) (*connection, error) {
-	c := &b.connections
+	for {
+		conn, before, dropped := b.connections.get(name)
+		if conn != nil {
+			return conn, nil
+		}
+		entry, err := loadConfig(ctx, s, name)
+		if err != nil {
+			return nil, err
+		}
+		if entry == nil {
+			return nil, fmt.Errorf("connection %q: %w", name, errNoConnection)
+		}
+		if conn, err = b.connect(name, entry, before); err != nil {
+			return nil, err
+		}
+		if kept := b.connections.keep(conn, dropped); kept != nil {
+			return kept, nil
+		}
+	}
+}
+
+// get returns the cached connection, or nil and the one before it, which may be
+// nil too, with the count of drops so far.
+func (c *connections) get(name string) (conn, before *connection, dropped int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if conn := c.byName[name]; conn != nil {
-		return conn, nil
+	return c.byName[name], c.stale[name], c.dropped
+}
+
+// keep caches a connection and returns it, or the one that another caller has
+// cached. It returns nil if there was a drop since.
+func (c *connections) keep(conn *connection, dropped int) *connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dropped != dropped {
+		return nil
 	}
-	entry, err := loadConfig(ctx, s, name)
-	if err != nil {
-		return nil, err
-	}
-	if entry == nil {
-		return nil, fmt.Errorf("connection %q: %w", name, errNoConnection)
-	}
-	conn, err := b.connect(name, entry, c.stale[name])
-	if err != nil {
-		return nil, err
+	if have := c.byName[conn.name]; have != nil {
+		return have
 	}
 	if c.byName == nil {
 		c.byName = map[string]*connection{}
 	}
-	c.byName[name] = conn
-	delete(c.stale, name)
-	return conn, nil
+	c.byName[conn.name] = conn
+	delete(c.stale, conn.name)
+	return conn
 }
 
 // connect builds a connection. It keeps the transport of the one before where
@@ -136,6 +162,7 @@ func (b *backend) dropConnection(name string) {
 	c := &b.connections
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.dropped++
 	conn := c.byName[name]
 	if conn == nil {
 		return

@@ -139,10 +139,10 @@ func (m *testMount) start() {
 
 // dispense starts the engine behind the plugin's gRPC layer.
 func dispense(t *testing.T, m *testMount) logical.Backend {
-	client, server := goplugin.TestPluginGRPCConn(t, false, map[string]goplugin.Plugin{
+	client, _ := goplugin.TestPluginGRPCConn(t, false, map[string]goplugin.Plugin{
 		"backend": &plugin.GRPCBackendPlugin{Factory: m.factory, Logger: m.logger()},
 	})
-	t.Cleanup(func() { client.Close(); server.Stop() })
+	t.Cleanup(func() { client.Close() }) // which stops the server
 	raw, err := client.Dispense("backend")
 	if err != nil {
 		t.Fatal(err)
@@ -389,11 +389,12 @@ func (m *testMount) stored(prefix string) []string {
 // checkNoSecrets asserts I5 over the whole log and all URLs.
 func (m *testMount) checkNoSecrets() {
 	m.t.Helper()
-	log := m.log.String()
+	var log strings.Builder
+	log.WriteString(m.log.String())
 	for _, req := range m.fake.Requests() {
-		log += req.Path + "?" + req.RawQuery + "\n"
+		log.WriteString(req.Path + "?" + req.RawQuery + "\n")
 	}
-	m.checkText("log or URL", log)
+	m.checkText("log or URL", log.String())
 }
 
 func (m *testMount) checkText(where, text string) {

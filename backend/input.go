@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ import (
 // numbers into strings, trims lists and ignores what it does not know; here that
 // is refused, so that a read returns what was written.
 //
-//   - An unknown field is refused by name.
+//   - An unknown field is refused by name, and so is one that belongs in the path.
 //   - A string must be a string, an entry of a list has no blanks around it, a
 //     duration is in whole seconds.
 //   - Null clears a string and counts as absent everywhere else.
@@ -30,6 +31,9 @@ func checkInput(path *framework.Path, data map[string]any) error {
 		schema := path.Fields[name]
 		if schema == nil {
 			return unknownField(name, path.Fields)
+		}
+		if strings.Contains(path.Pattern, "(?P<"+name+">") {
+			return badField(name, "is a part of the path; leave it out of the data")
 		}
 		if data[name] == nil {
 			continue
@@ -52,7 +56,7 @@ func checkValue(name string, kind framework.FieldType, value any) error {
 			return badField(name, "is %s; give true or false", describe(value))
 		}
 	case framework.TypeInt:
-		if _, err := strconv.Atoi(fmt.Sprint(value)); err != nil {
+		if !isWhole(value) {
 			return badField(name, "is %s; give a whole number", describe(value))
 		}
 	case framework.TypeDurationSecond:
@@ -63,6 +67,16 @@ func checkValue(name string, kind framework.FieldType, value any) error {
 		return checkPairs(name, value)
 	}
 	return nil
+}
+
+// isWhole reports whether a value is a whole number, as JSON, the command line or
+// the plugin protocol, which makes floats of numbers, may write it.
+func isWhole(value any) bool {
+	if f, ok := value.(float64); ok {
+		return f == math.Trunc(f)
+	}
+	_, err := strconv.Atoi(fmt.Sprint(value))
+	return err == nil
 }
 
 func checkDuration(name string, value any) error {

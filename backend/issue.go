@@ -61,7 +61,7 @@ func (b *backend) issue(ctx context.Context, req *logical.Request, roleName stri
 	if o.rec, err = b.openRecord(ctx, req.Storage, o); err != nil {
 		return nil, err
 	}
-	key, err := b.mintIfConnected(ctx, req.Storage, o)
+	key, err := b.mintIfAllowed(ctx, req.Storage, o)
 	if err != nil {
 		b.afterFailedMint(ctx, req.Storage, o, err)
 		return nil, err
@@ -155,7 +155,7 @@ func (b *backend) openRecord(ctx context.Context, s logical.Storage, o *order) (
 		return record{}, err
 	}
 	defer release()
-	count, err := l.countRole(ctx, o.conn.name, o.role.name)
+	count, err := l.countRoleEverywhere(ctx, o.role.name)
 	if err != nil {
 		return record{}, err
 	}
@@ -165,12 +165,18 @@ func (b *backend) openRecord(ctx context.Context, s logical.Storage, o *order) (
 	return l.open(ctx, o.rec)
 }
 
-// mintIfConnected mints unless the connection was deleted since the order was
-// taken. From the record on, a deletion sees that the connection is used.
-func (b *backend) mintIfConnected(ctx context.Context, s logical.Storage, o *order) (provider.Key, error) {
-	if _, err := b.connection(ctx, s, o.conn.name); err != nil {
+// mintIfAllowed mints unless the connection was deleted, or closed to the role,
+// since the order was taken. From the record on, a deletion sees that the
+// connection is used.
+func (b *backend) mintIfAllowed(ctx context.Context, s logical.Storage, o *order) (provider.Key, error) {
+	conn, err := b.connection(ctx, s, o.conn.name)
+	if err == nil {
+		err = conn.allows(o.role)
+	}
+	if err != nil {
 		return provider.Key{}, &beforeMintError{err}
 	}
+	o.conn = conn
 	return b.mint(ctx, s, o)
 }
 
@@ -219,7 +225,7 @@ func (b *backend) afterFailedMint(ctx context.Context, s logical.Storage, o *ord
 	log.Warn("a create had no usable answer; looking for its key by name", "error", cause)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleBudget)
 	defer cancel()
-	for _, err := range b.settle(ctx, s, o.conn, []record{o.rec}) {
+	if err := b.settle(ctx, s, o.conn, []record{o.rec})[0]; err != nil {
 		log.Warn("the sweep will look again", "error", err)
 	}
 }
@@ -241,11 +247,11 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, o *order, key
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, b.takeBack(ctx, s, o, fmt.Errorf("the caller went away: %w", cause))
 	}
-	if end := key.ExpiresAt; !end.IsZero() && end.Before(o.term.end) {
-		o.term = o.term.shortenTo(end, b.now(), fmt.Sprintf("the provider ends this key at %s, before the lease would end; the lease is shortened", end.UTC().Format(time.RFC3339)))
-		if o.term.ttl < time.Second {
-			return nil, b.takeBack(ctx, s, o, refuse(http.StatusBadGateway, "%s: create key: the provider answered with a key that has expired already; compare the clocks", o.rec.Provider))
-		}
+	if b.System().Tainted() {
+		return nil, b.takeBack(ctx, s, o, refuse(http.StatusServiceUnavailable, "the mount is being disabled or moved"))
+	}
+	if o.term = b.within(o.term, key.ExpiresAt); o.term.ttl < time.Second {
+		return nil, b.takeBack(ctx, s, o, refuse(http.StatusBadGateway, "%s: create key: the provider answered with a key that has expired already; compare the clocks", o.rec.Provider))
 	}
 	b.Logger().Info("key issued", "role", o.role.name, "config", o.conn.name, "id", o.rec.ID, "key_id", key.ID, "ttl", o.term.ttl.String())
 	return &issued{order: *o, key: key}, nil

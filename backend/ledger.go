@@ -238,6 +238,47 @@ func (l ledger) countRole(ctx context.Context, config, role string) (int, error)
 	return count, nil
 }
 
+// ofRole returns the records of one role under one connection.
+func (l ledger) ofRole(ctx context.Context, config, role string) ([]record, error) {
+	names, err := list(ctx, l.storage, recordsPrefix(config, role))
+	if err != nil {
+		return nil, err
+	}
+	var recs []record
+	for _, name := range names {
+		id, ok := strings.CutPrefix(name, mark)
+		if !ok {
+			continue
+		}
+		rec, err := l.get(ctx, pointer{config: config, role: role, id: id})
+		if err != nil {
+			return nil, err
+		}
+		if rec != nil {
+			recs = append(recs, *rec)
+		}
+	}
+	return recs, nil
+}
+
+// countRoleEverywhere counts the records of a role under all connections: a role
+// may have moved from one to another.
+func (l ledger) countRoleEverywhere(ctx context.Context, role string) (int, error) {
+	configs, err := list(ctx, l.storage, ledgerPrefix)
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for _, config := range configs {
+		count, err := l.countRole(ctx, strings.TrimSuffix(config, "/"), role)
+		if err != nil {
+			return 0, err
+		}
+		total += count
+	}
+	return total, nil
+}
+
 // countConfig counts the records of one connection. Its cost grows with them.
 func (l ledger) countConfig(ctx context.Context, config string) (int, error) {
 	count := 0

@@ -40,19 +40,21 @@ const (
 // minuteLayout names a minute, in UTC, so that names sort as time does.
 const minuteLayout = "200601021504"
 
-// maxRoleName bounds a role's name, in bytes: it is part of storage keys.
-const maxRoleName = 256
+// maxName bounds the name of a role or connection, in bytes: it is part of
+// storage keys.
+const maxName = 256
 
 var segment = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
-// checkRoleName refuses names that are not segments joined by single slashes.
-func checkRoleName(name string) error {
-	if len(name) > maxRoleName {
-		return badField("name", "is longer than %d characters", maxRoleName)
+// checkName refuses names that are not segments joined by single slashes.
+// Vault's storage refuses two dots in a row anywhere in a key.
+func checkName(name string) error {
+	if len(name) > maxName {
+		return badField("name", "is longer than %d characters", maxName)
 	}
 	for part := range strings.SplitSeq(name, "/") {
-		if !segment.MatchString(part) || strings.Trim(part, ".") == "" {
-			return badField("name", "%q is not a role name; use letters, digits, dots, dashes and underscores, with single slashes between the parts", name)
+		if !segment.MatchString(part) || part == "." || strings.Contains(part, "..") {
+			return badField("name", "%q is not a name; use letters, digits, single dots, dashes and underscores, with single slashes between the parts", name)
 		}
 	}
 	return nil
@@ -157,17 +159,15 @@ func keyName(tag, middle, id string, limit int) string {
 }
 
 // principalName is the name of a role's principal at its provider. It depends
-// on nothing but the mount and the role, so that it is found again. A name that
-// is shortened ends in a hash of the whole.
-func principalName(tag, role string, limit int) string {
-	head := namePrefix + tag + "-"
-	name := cleanName(role)
-	if room := limit - len(head); len(name) > room || strings.Contains(role, "/") {
-		sum := sha256.Sum256([]byte(role))
-		suffix := "-" + hex.EncodeToString(sum[:4])
-		name = shorten(name, room-len(suffix)) + suffix
-	}
-	return head + name
+// on nothing but the mount, the connection and the role, so that it is found
+// again. It ends in a hash of both, keyed with the salt of the mount: a name that
+// two roles share would let the deletion of one kill the keys of the other, and
+// nobody may compute a role's name that does.
+func principalName(m *mountEntry, config, role string, limit int) string {
+	head := namePrefix + m.Tag + "-"
+	tail := "-" + keyHash(m.Salt, config+mark+role)[:16]
+	room := max(0, limit-len(head)-len(tail))
+	return head + shorten(cleanName(role), room) + tail
 }
 
 func shorten(name string, room int) string {

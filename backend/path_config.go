@@ -2,7 +2,6 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -149,6 +148,9 @@ func (b *backend) listConfigs(ctx context.Context, req *logical.Request, _ *fram
 
 func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get("name").(string)
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
 	e, err := loadConfig(ctx, req.Storage, name)
 	if err != nil || e == nil {
 		return nil, err
@@ -195,6 +197,9 @@ func configSlot(name string) string { return "config " + name }
 
 func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get("name").(string)
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
 	release, err := b.slots.acquire(ctx, configSlot(name))
 	if err != nil {
 		return nil, fmt.Errorf("wait for connection %q: %w", name, err)
@@ -213,7 +218,8 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 		return nil, err
 	}
 	defer conn.transport.Close()
-	if d.Get("verify").(bool) {
+	verify := true
+	if set(d, "verify", &verify); verify {
 		if err := verifyAdmin(ctx, conn); err != nil {
 			return nil, err
 		}
@@ -223,10 +229,13 @@ func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *fram
 		return nil, fmt.Errorf("encode connection %q: %w", name, err)
 	}
 	entry.SealWrap = true
-	if err := req.Storage.Put(ctx, entry); err != nil {
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	err = req.Storage.Put(ctx, entry)
+	b.dropConnection(name) // whatever came of it: storage says what holds
+	if err != nil {
 		return nil, fmt.Errorf("write connection %q: %w", name, err)
 	}
-	b.dropConnection(name)
 	b.Logger().Info("connection written", "config", name, "provider", next.Provider)
 	return nil, nil
 }
@@ -266,7 +275,7 @@ func (b *backend) configProvider(name string) (provider.Provider, error) {
 	case name == "":
 		return nil, badField("provider", "is missing; give one of %s", known)
 	case !ok:
-		return nil, badField("provider", "%q is not known; give one of %s", name, known)
+		return nil, badField("provider", "is not known; give one of %s", known)
 	}
 	return p, nil
 }
@@ -318,76 +327,3 @@ func verifyAdmin(ctx context.Context, conn *connection) error {
 
 // verifyBudget bounds the trial of an admin key.
 const verifyBudget = 45 * time.Second
-
-func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get("name").(string)
-	release, err := b.slots.acquire(ctx, configSlot(name))
-	if err != nil {
-		return nil, fmt.Errorf("wait for connection %q: %w", name, err)
-	}
-	defer release()
-	entry, err := req.Storage.Get(ctx, configKey(name))
-	if err != nil || entry == nil {
-		return nil, err
-	}
-	if err := b.mayDeleteConfig(ctx, req.Storage, name); err != nil {
-		return nil, err
-	}
-	if err := remove(ctx, req.Storage, configKey(name)); err != nil {
-		return nil, err
-	}
-	b.dropConnection(name)
-	return nil, b.keepIfUsed(ctx, req.Storage, name, entry)
-}
-
-// keepIfUsed puts a deleted connection back if a key was issued through it in
-// the meantime. An issue writes its record before it asks for the connection a
-// second time: so either the record is seen here, or the issue finds no
-// connection.
-func (b *backend) keepIfUsed(ctx context.Context, s logical.Storage, name string, entry *logical.StorageEntry) error {
-	ctx, cancel := mustRecord(ctx)
-	defer cancel()
-	used, err := b.ledger(s).holdsAny(ctx, name)
-	if err == nil && !used {
-		b.Logger().Info("connection deleted", "config", name)
-		return nil
-	}
-	entry.SealWrap = true
-	if put := s.Put(ctx, entry); put != nil {
-		return fmt.Errorf("put connection %q back: %w", name, put)
-	}
-	if err != nil {
-		return err
-	}
-	return badRequest(fmt.Sprintf("a key is being issued through connection %q; it is kept", name))
-}
-
-// mayDeleteConfig refuses what would leave keys that nothing can delete.
-func (b *backend) mayDeleteConfig(ctx context.Context, s logical.Storage, name string) error {
-	live, err := b.ledger(s).countConfig(ctx, name)
-	if err != nil {
-		return err
-	}
-	if live > 0 {
-		return badRequest(fmt.Sprintf("connection %q still has live keys (%d) that only it can delete; revoke their leases first: vault lease revoke -prefix <mount>/creds/<role>", name, live))
-	}
-	var user string
-	err = walk(ctx, s, rolePrefix, func(key string) error {
-		role, err := load[roleEntry](ctx, s, key)
-		if err == nil && role != nil && role.Config == name {
-			user, err = strings.TrimPrefix(key, rolePrefix), errEnough
-		}
-		return err
-	})
-	if err != nil && !errors.Is(err, errEnough) {
-		return err
-	}
-	if user != "" {
-		return badRequest(fmt.Sprintf("role %q uses connection %q; delete the role, or give it another config_name", user, name))
-	}
-	err = walk(ctx, s, principalPrefix+name+"/", func(string) error { return errEnough })
-	if errors.Is(err, errEnough) {
-		return badRequest(fmt.Sprintf("connection %q still has service accounts of deleted roles to delete at the provider; try again in a minute", name))
-	}
-	return err
-}

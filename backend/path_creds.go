@@ -80,7 +80,7 @@ func (b *backend) keySecret() *framework.Secret {
 
 func (b *backend) readCreds(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get("name").(string)
-	if err := checkRoleName(name); err != nil {
+	if err := checkName(name); err != nil {
 		return nil, err
 	}
 	var ttl seconds
@@ -131,8 +131,6 @@ func leasePointer(rec record) map[string]any {
 		"id":      rec.ID,
 		"config":  rec.Config,
 		"role":    rec.Role,
-		"key_id":  rec.KeyID,
-		"name":    rec.Name,
 	}
 }
 

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
-	"github.com/hashicorp/vault/sdk/helper/template"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-llm/backend/provider"
@@ -63,7 +64,7 @@ func loadRole(ctx context.Context, s logical.Storage, name string) (*roleEntry, 
 const pathList = `(?:/(?P<prefix>(?:[^/]+/)*))?$`
 
 // pathName matches a name that may hold slashes. Which names are good is for
-// checkRoleName to say, in words.
+// checkName to say, in words.
 const pathName = `/(?P<name>.+)$`
 
 func (b *backend) rolePaths() []*framework.Path {
@@ -101,8 +102,8 @@ func (b *backend) rolePaths() []*framework.Path {
 			ExistenceCheck: existence(roleKey),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation:   reading(b.readRole, "Read a role.", answer),
-				logical.CreateOperation: forwarded(b.writeRole, "Create a role.", okResponse(nil)),
-				logical.UpdateOperation: forwarded(b.writeRole, "Change some or all fields of a role.", okResponse(nil)),
+				logical.CreateOperation: forwarded(b.writeRole, "Create a role.", okOrNothing()),
+				logical.UpdateOperation: forwarded(b.writeRole, "Change some or all fields of a role.", okOrNothing()),
 				logical.DeleteOperation: writing(b.deleteRole, "Delete a role; its leases end as they are."),
 			},
 			HelpSynopsis: "Say which keys can be read at creds/, for how long, and what they may do.",
@@ -116,8 +117,22 @@ leaves its leases to end as they are, but none can be renewed.`,
 	}
 }
 
+// okOrNothing is the answer to a write that may have warnings.
+func okOrNothing() map[int][]framework.Response {
+	return map[int][]framework.Response{
+		http.StatusOK:        {{Description: "Stored, with warnings."}},
+		http.StatusNoContent: {{Description: http.StatusText(http.StatusNoContent)}},
+	}
+}
+
 func (b *backend) listRoles(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	names, err := list(ctx, req.Storage, rolePrefix+d.Get("prefix").(string))
+	prefix := d.Get("prefix").(string)
+	if prefix != "" {
+		if err := checkName(strings.TrimSuffix(prefix, "/")); err != nil {
+			return nil, err
+		}
+	}
+	names, err := list(ctx, req.Storage, rolePrefix+prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +140,11 @@ func (b *backend) listRoles(ctx context.Context, req *logical.Request, d *framew
 }
 
 func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	role, err := loadRole(ctx, req.Storage, d.Get("name").(string))
+	name := d.Get("name").(string)
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	role, err := loadRole(ctx, req.Storage, name)
 	if err != nil || role == nil {
 		return nil, err
 	}
@@ -157,7 +176,7 @@ func (b *backend) roleFields(ctx context.Context, s logical.Storage, config stri
 
 func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get("name").(string)
-	if err := checkRoleName(name); err != nil {
+	if err := checkName(name); err != nil {
 		return nil, err
 	}
 	release, err := b.slots.acquire(ctx, "role "+name)
@@ -182,14 +201,16 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, err
 	}
+	if old != nil && !mintsAlike(conn, old, next) {
+		if err := b.retirePrincipals(ctx, req.Storage, name); err != nil {
+			return nil, err
+		}
+	}
 	if err := save(ctx, req.Storage, roleKey(name), next); err != nil {
 		return nil, err
 	}
 	b.Logger().Info("role written", "role", name, "config", next.Config)
-	if old == nil || mintsAlike(conn, old, next) {
-		return resp, nil
-	}
-	return resp, b.retirePrincipals(ctx, req.Storage, name)
+	return resp, nil
 }
 
 // applyRole applies a write to a copy of what is stored, and checks it.
@@ -253,7 +274,7 @@ func (b *backend) checkRoleAt(ctx context.Context, conn *connection, old, next *
 
 func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get("name").(string)
-	if err := checkRoleName(name); err != nil {
+	if err := checkName(name); err != nil {
 		return nil, err
 	}
 	release, err := b.slots.acquire(ctx, "role "+name)
@@ -261,55 +282,12 @@ func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *frame
 		return nil, fmt.Errorf("wait for role %q: %w", name, err)
 	}
 	defer release()
+	if err := b.retirePrincipals(ctx, req.Storage, name); err != nil {
+		return nil, err
+	}
 	if err := remove(ctx, req.Storage, roleKey(name)); err != nil {
 		return nil, err
 	}
 	b.Logger().Info("role deleted", "role", name)
-	return nil, b.retirePrincipals(ctx, req.Storage, name)
-}
-
-// templateData is what a name template may use.
-type templateData struct {
-	RoleName, DisplayName, EntityID, EntityName string
-	Metadata                                    map[string]string
-}
-
-// checkTemplate refuses a template that does not render to a name.
-func checkTemplate(text string) error {
-	if text == "" {
-		return nil
-	}
-	name, err := renderTemplate(text, templateData{
-		RoleName: "role", DisplayName: "display-name", EntityID: "entity-id", EntityName: "entity-name",
-	})
-	if err != nil {
-		return badField("name_template", "does not render (%s); see docs/roles.md for what it may use", err)
-	}
-	if name == "" {
-		return badField("name_template", "renders to nothing; use letters, digits or one of .RoleName, .DisplayName, .EntityID, .EntityName")
-	}
-	return nil
-}
-
-func renderTemplate(text string, data templateData) (string, error) {
-	compiled, err := template.NewTemplate(template.Template(text))
-	if err != nil {
-		return "", err
-	}
-	name, err := compiled.Generate(data)
-	return cleanName(name), err
-}
-
-// renderName is the middle of a key's name. Where the template gives nothing for
-// this caller, the role's name serves: that is no reason to refuse a key.
-func (r *roleEntry) renderName(who owner) string {
-	if r.NameTemplate != "" {
-		name, err := renderTemplate(r.NameTemplate, templateData{
-			RoleName: r.name, DisplayName: who.DisplayName, EntityID: who.EntityID, EntityName: who.EntityName, Metadata: who.Metadata,
-		})
-		if err == nil && name != "" {
-			return name
-		}
-	}
-	return cleanName(r.name)
+	return nil, nil
 }

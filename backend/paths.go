@@ -12,10 +12,14 @@ import (
 // This file holds what all paths share.
 
 // existence makes the framework's existence check of what is stored under a
-// name.
+// name. A bad name does not exist; the write itself says what is wrong with it.
 func existence(key func(name string) string) framework.ExistenceFunc {
 	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
-		entry, err := req.Storage.Get(ctx, key(d.Get("name").(string)))
+		name := d.Get("name").(string)
+		if checkName(name) != nil {
+			return false, nil
+		}
+		entry, err := req.Storage.Get(ctx, key(name))
 		if err != nil {
 			return false, fmt.Errorf("existence check: %w", err)
 		}

@@ -3,6 +3,8 @@ package backend
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,8 +16,8 @@ import (
 // This file keeps the principals (service accounts) under which the keys of a
 // role are minted, for providers that have them.
 //
-//   - A principal is found by its name, which depends on mount and role only, or
-//     made without a key. So a lost answer costs nothing but a second look.
+//   - A principal is found by its name, which depends on mount, connection and
+//     role only, or made without a key. So a lost answer costs nothing but a second look.
 //   - It is deleted when its role is gone and the role's last key is. Deleting it
 //     deletes all of its keys, so it is first marked as leaving: an issue that
 //     comes in between either sees the mark, or has already stored a record that
@@ -57,17 +59,15 @@ func (b *backend) principal(ctx context.Context, s logical.Storage, conn *connec
 	}
 	defer release()
 	entry, err = load[principalEntry](ctx, s, key)
-	if err != nil || entry != nil && !entry.Leaving {
-		return entryPrincipal(entry), err
+	switch {
+	case err != nil:
+		return provider.Principal{}, err
+	case entry == nil:
+		return b.makePrincipal(ctx, s, conn, role, key)
+	case entry.Leaving:
+		return provider.Principal{}, refuse(http.StatusServiceUnavailable, "the service account of role %q is being deleted; Retry-After: 60", role.name)
 	}
-	return b.makePrincipal(ctx, s, conn, role, key)
-}
-
-func entryPrincipal(entry *principalEntry) provider.Principal {
-	if entry == nil {
-		return provider.Principal{}
-	}
-	return entry.Principal
+	return entry.Principal, nil
 }
 
 func (b *backend) makePrincipal(ctx context.Context, s logical.Storage, conn *connection, role *roleEntry, key string) (provider.Principal, error) {
@@ -75,7 +75,7 @@ func (b *backend) makePrincipal(ctx context.Context, s logical.Storage, conn *co
 	if err != nil {
 		return provider.Principal{}, err
 	}
-	name := principalName(mount.Tag, role.name, conn.provider.Limits().NameLength)
+	name := principalName(mount, conn.name, role.name, conn.provider.Limits().NameLength)
 	made, err := conn.client.(provider.PrincipalKeeper).EnsurePrincipal(ctx, name, role.Fields)
 	if b.noted(conn, err) != nil {
 		return provider.Principal{}, err
@@ -83,6 +83,14 @@ func (b *backend) makePrincipal(ctx context.Context, s logical.Storage, conn *co
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
 	if err := save(ctx, s, key, principalEntry{Version: principalVersion, Principal: made}); err != nil {
+		return provider.Principal{}, err
+	}
+	// The role may have been deleted meanwhile, when there was nothing to retire.
+	p, err := parseStored(key)
+	if err == nil {
+		err = b.ledger(s).hint(ctx, p, b.now().Add(principalRetry))
+	}
+	if err != nil {
 		return provider.Principal{}, err
 	}
 	b.Logger().Info("service account ready", "config", conn.name, "role", role.name, "id", made.ID)
@@ -105,8 +113,13 @@ func (b *backend) forgetPrincipal(ctx context.Context, s logical.Storage, conn *
 	return remove(ctx, s, key)
 }
 
+// retireAfter is when the sweep looks at a principal that was retired: after the
+// change of its role, which follows the request to retire, has been stored.
+const retireAfter = time.Minute
+
 // retirePrincipals asks the sweep to delete those principals of a role, under
-// every connection, that the role does not use any more.
+// every connection, that the role will not use any more. It comes before the
+// change of the role, so that a crash in between forgets nothing.
 func (b *backend) retirePrincipals(ctx context.Context, s logical.Storage, role string) error {
 	configs, err := list(ctx, s, principalPrefix)
 	if err != nil {
@@ -123,7 +136,7 @@ func (b *backend) retirePrincipals(ctx context.Context, s logical.Storage, role 
 			if !ok {
 				continue
 			}
-			if err := b.ledger(s).hint(ctx, pointer{config: config, role: role, id: id}, b.now()); err != nil {
+			if err := b.ledger(s).hint(ctx, pointer{config: config, role: role, id: id}, b.now().Add(retireAfter)); err != nil {
 				return err
 			}
 		}
@@ -143,13 +156,15 @@ func (b *backend) sweepPrincipal(ctx context.Context, s logical.Storage, p point
 	if err != nil || entry == nil {
 		return err == nil, err
 	}
-	if !tainted {
+	// A deletion that was begun is finished: the provider may carry it out late,
+	// and nothing must live under the principal then.
+	if !tainted && !entry.Leaving {
 		used, err := b.usesPrincipal(ctx, s, p)
 		if err != nil || used {
 			return err == nil, err
 		}
 	}
-	return b.deletePrincipal(ctx, s, p, entry)
+	return b.deletePrincipal(ctx, s, p, entry, tainted)
 }
 
 // usesPrincipal reports whether the role exists and still mints under p.
@@ -165,33 +180,63 @@ func (b *backend) usesPrincipal(ctx context.Context, s logical.Storage, p pointe
 	return principalKey(p.config, p.role, conn.provider.Scope(role.Fields)) == p.key(), nil
 }
 
-func (b *backend) deletePrincipal(ctx context.Context, s logical.Storage, p pointer, entry *principalEntry) (done bool, err error) {
+// deletePrincipal deletes a principal without keys. On a mount that is being
+// disabled it does not wait for keys whose creation had no answer: deleting their
+// principal ends them, listed or not.
+func (b *backend) deletePrincipal(ctx context.Context, s logical.Storage, p pointer, entry *principalEntry, tainted bool) (done bool, err error) {
 	entry.Leaving = true
 	if err := save(ctx, s, p.key(), entry); err != nil {
 		return false, err
 	}
-	count, err := b.ledger(s).countRole(ctx, p.config, p.role)
+	left, mayGo, err := b.keysLeft(ctx, s, p, tainted)
 	if err != nil {
 		return false, err
 	}
-	if count > 0 {
+	if !mayGo {
 		entry.Leaving = false
 		if err := save(ctx, s, p.key(), entry); err != nil {
 			return false, err
 		}
 		return true, b.ledger(s).hint(ctx, p, b.now().Add(principalRetry))
 	}
+	if err := b.deletePrincipalAt(ctx, s, p, entry.Principal); err != nil {
+		return false, err
+	}
+	for _, rec := range left {
+		if rec.Scope != entry.Scope {
+			continue
+		}
+		if err := b.ledger(s).drop(ctx, rec); err != nil {
+			return false, err
+		}
+	}
+	return true, remove(ctx, s, p.key())
+}
+
+// keysLeft reports whether a principal may go for all its keys, and the records
+// that go with it.
+func (b *backend) keysLeft(ctx context.Context, s logical.Storage, p pointer, tainted bool) (left []record, mayGo bool, err error) {
+	if !tainted {
+		count, err := b.ledger(s).countRole(ctx, p.config, p.role)
+		return nil, count == 0, err
+	}
+	left, err = b.ledger(s).ofRole(ctx, p.config, p.role)
+	held := slices.ContainsFunc(left, func(rec record) bool { return rec.State != pending })
+	return left, !held, err
+}
+
+// deletePrincipalAt deletes a principal at its provider.
+func (b *backend) deletePrincipalAt(ctx context.Context, s logical.Storage, p pointer, who provider.Principal) error {
 	conn, err := b.connection(ctx, s, p.config)
 	if err != nil {
-		return false, err
+		return err
 	}
-	keeper, ok := conn.client.(provider.PrincipalKeeper)
-	if ok {
-		err = b.noted(conn, keeper.DeletePrincipal(ctx, entry.Principal))
+	if keeper, ok := conn.client.(provider.PrincipalKeeper); ok {
+		err = b.noted(conn, keeper.DeletePrincipal(ctx, who))
 	}
 	if err != nil && !provider.IsKind(err, provider.NotFound) {
-		return false, err
+		return err
 	}
-	b.Logger().Info("service account deleted", "config", p.config, "role", p.role, "id", entry.ID)
-	return true, remove(ctx, s, p.key())
+	b.Logger().Info("service account deleted", "config", p.config, "role", p.role, "id", who.ID)
+	return nil
 }

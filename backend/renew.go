@@ -71,8 +71,8 @@ func (b *backend) cover(ctx context.Context, s logical.Storage, rec record, role
 	}
 	expires, err := b.extend(ctx, s, rec, role, t)
 	switch {
-	case provider.IsKind(err, provider.NotFound):
-		return term{}, fmt.Errorf("renew: the key is gone at the provider: %w", err)
+	case errors.Is(err, errGone):
+		return term{}, err
 	case err == nil:
 		rec.ExpiresAt, rec.Due = expires, expires
 	default:
@@ -90,7 +90,10 @@ func (b *backend) cover(ctx context.Context, s logical.Storage, rec record, role
 	return t.shortenTo(rec.Due, b.now(), why), nil
 }
 
-var errNotExtended = errors.New("it does not extend it further")
+var (
+	errNotExtended = errors.New("it does not extend it further")
+	errGone        = errors.New("the key of this lease is gone at the provider; read a new one")
+)
 
 // covers reports whether a key outlives a moment: neither does the provider
 // refuse it before, nor does the sweep take it for lost.
@@ -115,6 +118,9 @@ func (b *backend) extend(ctx context.Context, s logical.Storage, rec record, rol
 	ctx, cancel := context.WithTimeout(ctx, renewBudget)
 	defer cancel()
 	expires, err := extender.Extend(ctx, rec.ref(), b.expiryFor(conn, role, t.end))
+	if provider.IsKind(err, provider.NotFound) && !b.now().Before(rec.knownFrom(conn)) {
+		return time.Time{}, errGone
+	}
 	if b.noted(conn, err) != nil {
 		return time.Time{}, err
 	}

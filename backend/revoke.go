@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -72,12 +73,11 @@ func (b *backend) deleteKey(ctx context.Context, s logical.Storage, rec record) 
 		err = b.noted(conn, conn.client.Delete(ctx, rec.ref()))
 	}
 	if provider.IsKind(err, provider.NotFound) {
-		known := rec.CreatedAt.Add(conn.provider.Limits().Consistency)
-		if !b.now().Before(known) {
-			err = nil
-		} else {
+		known := rec.knownFrom(conn)
+		if b.now().Before(known) {
 			return b.noteFailure(ctx, s, rec, fmt.Errorf("the key is too young for this answer to prove that it is gone: %w", err), known)
 		}
+		err = nil
 	}
 	if err != nil {
 		return b.noteFailure(ctx, s, rec, err, time.Time{})
@@ -85,8 +85,18 @@ func (b *backend) deleteKey(ctx context.Context, s logical.Storage, rec record) 
 	return b.ledger(s).drop(ctx, rec)
 }
 
-// noteFailure records a failed deletion and returns its cause.
+// knownFrom is when a provider knows a key everywhere, so that "not found" means
+// gone. The key is younger than its record, by up to the time of its creation.
+func (r record) knownFrom(conn *connection) time.Time {
+	return r.CreatedAt.Add(issueBudget + conn.provider.Limits().Consistency)
+}
+
+// noteFailure records a failed deletion and returns its cause. That the sweep's
+// time was spent says nothing of the key.
 func (b *backend) noteFailure(ctx context.Context, s logical.Storage, rec record, cause error, after time.Time) error {
+	if errors.Is(context.Cause(ctx), errSweepBudget) {
+		return cause
+	}
 	if _, err := b.ledger(s).failed(ctx, rec, cause, after); err != nil {
 		b.Logger().Warn("a failed deletion could not be noted; it is tried again all the same", "id", rec.ID, "error", err)
 	}

@@ -17,28 +17,37 @@ import (
 //     longest create.
 //   - One pass over a scope serves all of its pending records.
 
-// settle settles pending records of one scope of one connection. It returns an
-// error for each record that is left. The caller holds the records' slots.
+// settle settles pending records of one scope of one connection. It returns what
+// became of each: nil if its record is gone, else why it is left. If the scope
+// cannot be listed, only the first record notes it: that costs one write for
+// however many there are. The caller holds the records' slots.
 func (b *backend) settle(ctx context.Context, s logical.Storage, conn *connection, pendings []record) []error {
+	outcomes := make([]error, len(pendings))
 	found, err := b.findByName(ctx, conn, pendings)
-	var left []error
-	for _, rec := range pendings {
-		switch {
-		case err != nil:
-			left = append(left, b.noteFailure(ctx, s, rec, err, rec.Due))
-		case len(found[rec.Name]) > 0:
-			if err := b.deleteFound(ctx, s, conn, rec, found[rec.Name]); err != nil {
-				left = append(left, err)
-			}
-		case b.now().Before(rec.CreatedAt.Add(pendingAge())):
-			left = append(left, fmt.Errorf("the provider does not list key %s yet", rec.Name))
-		default:
-			if err := b.ledger(s).drop(ctx, rec); err != nil {
-				left = append(left, err)
-			}
+	if err != nil {
+		for i := range outcomes {
+			outcomes[i] = err
 		}
+		_ = b.noteFailure(ctx, s, pendings[0], err, pendings[0].Due)
+		return outcomes
 	}
-	return left
+	for i, rec := range pendings {
+		outcomes[i] = b.settleOne(ctx, s, conn, rec, found[rec.Name])
+	}
+	return outcomes
+}
+
+// settleOne settles a pending record whose name the keys of ids bear.
+func (b *backend) settleOne(ctx context.Context, s logical.Storage, conn *connection, rec record, ids []string) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case len(ids) > 0:
+		return b.deleteFound(ctx, s, conn, rec, ids)
+	case b.now().Before(rec.CreatedAt.Add(pendingAge())):
+		return fmt.Errorf("the provider does not list key %s yet", rec.Name)
+	}
+	return b.ledger(s).drop(ctx, rec)
 }
 
 // findByName returns the ids of the keys that bear the records' names. It lists
@@ -67,7 +76,7 @@ func (b *backend) findByName(ctx context.Context, conn *connection, pendings []r
 func (b *backend) deleteFound(ctx context.Context, s logical.Storage, conn *connection, rec record, ids []string) error {
 	for _, id := range ids[1:] {
 		err := b.noted(conn, conn.client.Delete(ctx, provider.Ref{ID: id, Scope: rec.Scope}))
-		if err != nil && !provider.IsKind(err, provider.NotFound) {
+		if err != nil { // "not found" included: the provider has just listed it
 			return b.noteFailure(ctx, s, rec, err, rec.Due)
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
-
-	"vault-plugin-secrets-llm/backend/provider"
 )
 
 // This file finishes what was left: creates without an answer, keys whose holder
@@ -20,8 +18,11 @@ import (
 //     disabled, everything is due.
 //   - It collects first and acts then. Each connection has workers of its own, so
 //     that one which fails or is paused does not hold up another.
-//   - A record whose slot is taken is being moved by somebody else: it is left.
+//   - A record whose slot is taken is being moved by somebody else: it is left,
+//     but on a mount that is being disabled it is waited for.
 //   - A connection that fails several times in a row is left until the next sweep.
+//     On a mount that is being disabled there may be none: what is left is tried
+//     again until the time is spent.
 //   - What fails is retried for ever, ever less often, and says so in its record.
 
 const (
@@ -30,6 +31,8 @@ const (
 	sweepBudget = 45 * time.Second
 	// failuresInARow is when a connection is given up until the next sweep.
 	failuresInARow = 3
+	// taintedRetry is when a mount that is being disabled tries again.
+	taintedRetry = 2 * time.Second
 )
 
 var errSweepBudget = errors.New("the sweep's time is spent")
@@ -70,30 +73,69 @@ type sweepRun struct {
 }
 
 func (b *backend) sweep(ctx context.Context, s logical.Storage) error {
+	if b.System().Tainted() {
+		return b.drain(ctx, s)
+	}
 	started := b.now()
-	run := &sweepRun{backend: b, storage: s, tainted: b.System().Tainted()}
-	tasks, err := run.collect(ctx, started)
+	run := &sweepRun{backend: b, storage: s}
+	tasks, err := run.collectDue(ctx, started)
 	if err != nil {
 		return fmt.Errorf("sweep: collect what is due: %w", err)
 	}
+	run.all(ctx, tasks)
+	b.sweeps.finished(started, run.oldest)
+	return nil
+}
+
+// drain deletes everything at the providers, because after a disable nothing is
+// left that remembers it. A move of the mount looks the same, but then the mount
+// lives on, and the next sweep reads the whole index.
+func (b *backend) drain(ctx context.Context, s logical.Storage) error {
+	b.sweeps.reset()
+	for {
+		run := &sweepRun{backend: b, storage: s, tainted: true}
+		tasks, err := run.collectAll(ctx)
+		if err != nil {
+			return fmt.Errorf("drain the mount: collect what there is: %w", err)
+		}
+		run.all(ctx, tasks)
+		if run.failed.Load()+run.left.Load() == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(taintedRetry):
+		case <-ctx.Done():
+			return nil // what is left is in the log, and is tried again
+		}
+	}
+}
+
+// all works on tasks, those of each connection by themselves.
+func (r *sweepRun) all(ctx context.Context, tasks []task) {
+	started := r.now()
 	byConfig := map[string][]task{}
 	for _, t := range tasks {
 		byConfig[t.config] = append(byConfig[t.config], t)
 	}
 	var wg sync.WaitGroup
 	for config, tasks := range byConfig {
-		wg.Go(func() { run.connection(ownIndexState(ctx), config, tasks) })
+		wg.Go(func() {
+			defer r.recovered("connection", config)
+			r.connection(ownIndexState(ctx), config, tasks)
+		})
 	}
 	wg.Wait()
-	if run.tainted {
-		b.sweeps.reset() // if the mount lives on, the index is read anew
-	} else {
-		b.sweeps.finished(started, run.oldest)
-	}
 	if len(tasks) > 0 {
-		b.Logger().Info("sweep", "due", len(tasks), "done", run.done.Load(), "failed", run.failed.Load(), "left", run.left.Load(), "took", b.now().Sub(started).String())
+		r.Logger().Info("sweep", "due", len(tasks), "done", r.done.Load(), "failed", r.failed.Load(), "left", r.left.Load(), "took", r.now().Sub(started).String())
 	}
-	return nil
+}
+
+// recovered keeps a panic from ending the process, which serves other mounts.
+func (r *sweepRun) recovered(what, name string) {
+	if p := recover(); p != nil {
+		r.failed.Add(1)
+		logPanic(r.Logger(), p, "sweep of "+what, name)
+	}
 }
 
 // ownIndexState gives a goroutine its own place for what the SDK notes of each
@@ -102,22 +144,15 @@ func ownIndexState(ctx context.Context) context.Context {
 	return logical.IndexStateContext(ctx, &logical.WALState{})
 }
 
-// collect returns what is due: records first, then principals, so that keys are
-// gone before what owns them.
-func (r *sweepRun) collect(ctx context.Context, now time.Time) ([]task, error) {
-	if r.tainted {
-		return r.collectAll(ctx)
-	}
-	return r.collectDue(ctx, now)
-}
-
+// collectAll returns a task for every record and principal.
 func (r *sweepRun) collectAll(ctx context.Context) ([]task, error) {
 	var tasks []task
 	for _, prefix := range []string{ledgerPrefix, principalPrefix} {
 		err := walk(ctx, r.storage, prefix, func(key string) error {
 			p, err := parseStored(key)
 			if err != nil {
-				return err
+				r.Logger().Error("bug: the ledger holds what cannot be read", "error", err)
+				return nil
 			}
 			tasks = append(tasks, task{pointer: p})
 			return nil
@@ -144,151 +179,15 @@ func (r *sweepRun) connection(ctx context.Context, config string, tasks []task) 
 			records = append(records, t)
 		}
 	}
-	queue.work(ctx, records, workers)
-	queue.settleAll(ctx)
-	queue.work(ctx, principals, 1)
-}
-
-// A sweepQueue is the work of one sweep on one connection.
-type sweepQueue struct {
-	run    *sweepRun
-	config string
-	inARow atomic.Int64 // failures that blame the connection
-
-	mu       sync.Mutex
-	pendings []heldPending
-}
-
-// A heldPending is a pending record whose slot is held until it is settled.
-type heldPending struct {
-	task
-	rec     record
-	release func()
-}
-
-func (q *sweepQueue) work(ctx context.Context, tasks []task, workers int) {
-	var next atomic.Int64
+	queue.work(ctx, records, workers, queue.look)
 	var wg sync.WaitGroup
-	for range min(workers, len(tasks)) {
-		wg.Go(func() {
-			ctx := ownIndexState(ctx)
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(tasks) {
-					return
-				}
-				if ctx.Err() != nil || q.givenUp() {
-					q.run.leave(tasks[i])
-					continue
-				}
-				q.do(ctx, tasks[i])
-			}
-		})
-	}
+	wg.Go(func() {
+		defer r.recovered("connection", config)
+		queue.settleAll(ownIndexState(ctx))
+	})
+	queue.work(ctx, queue.doomed, workers, queue.delete)
 	wg.Wait()
-}
-
-func (q *sweepQueue) givenUp() bool { return q.inARow.Load() >= failuresInARow }
-
-func (q *sweepQueue) do(ctx context.Context, t task) {
-	if t.principal() {
-		done, err := q.run.sweepPrincipal(ctx, q.run.storage, t.pointer, q.run.tainted)
-		q.outcome(ctx, t, done, err)
-		return
-	}
-	release, ok := q.run.slots.try(recordSlot(t.id))
-	if !ok {
-		q.run.leave(t)
-		return
-	}
-	if held := q.record(ctx, t, release); !held {
-		release()
-	}
-}
-
-// record works on one record. It reports whether it keeps the record's slot.
-func (q *sweepQueue) record(ctx context.Context, t task, release func()) (held bool) {
-	r := q.run
-	rec, err := r.ledger(r.storage).get(ctx, t.pointer)
-	switch {
-	case err != nil:
-		q.outcome(ctx, t, false, err)
-	case rec == nil:
-		q.outcome(ctx, t, true, nil)
-	case !r.tainted && rec.Due.After(r.now()):
-		if rec.pointer().dueKey(rec.Due) == t.hint {
-			r.leave(t) // later in this minute
-		} else {
-			q.outcome(ctx, t, true, nil) // a stale hint
-		}
-	case rec.State == pending:
-		q.mu.Lock()
-		q.pendings = append(q.pendings, heldPending{task: t, rec: *rec, release: release})
-		q.mu.Unlock()
-		return true
-	default:
-		if rec.State == active {
-			r.Logger().Info("a key has outlived its lease; deleting it", "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID)
-		}
-		err := r.kill(ctx, r.storage, *rec)
-		q.outcome(ctx, t, err == nil, err)
-	}
-	return false
-}
-
-// settleAll settles the pending records, one scope at a time.
-func (q *sweepQueue) settleAll(ctx context.Context) {
-	byScope := map[string][]heldPending{}
-	for _, p := range q.pendings {
-		byScope[p.rec.Scope] = append(byScope[p.rec.Scope], p)
-	}
-	for _, group := range byScope {
-		q.settleScope(ctx, group)
-	}
-}
-
-func (q *sweepQueue) settleScope(ctx context.Context, group []heldPending) {
-	recs := make([]record, len(group))
-	for i, p := range group {
-		recs[i] = p.rec
-		defer p.release()
-	}
-	conn, err := q.run.backend.connection(ctx, q.run.storage, q.config)
-	failures := []error{err}
-	if err == nil {
-		failures = q.run.settle(ctx, q.run.storage, conn, recs)
-	}
-	for _, err := range failures {
-		q.outcome(ctx, group[0].task, false, err)
-	}
-	if len(failures) == 0 {
-		for _, p := range group {
-			q.outcome(ctx, p.task, true, nil)
-		}
-	}
-}
-
-// outcome counts a task. One that is done, or that has moved to another minute,
-// loses its entry in the index.
-func (q *sweepQueue) outcome(ctx context.Context, t task, done bool, err error) {
-	r := q.run
-	switch {
-	case err == nil && done:
-		r.done.Add(1)
-		q.inARow.Store(0)
-		r.forget(ctx, t)
-	case err == nil:
-		r.leave(t)
-	default:
-		r.failed.Add(1)
-		if ctx.Err() != nil || provider.KindOf(err) == "" {
-			r.stays(t) // else the failure moved it to the minute of the next try
-		}
-		r.Logger().Warn("sweep: one key or service account is left for a later try", "config", t.config, "role", t.role, "id", t.id, "error", err)
-		if blamesConnection(err) {
-			q.inARow.Add(1)
-		}
-	}
+	queue.work(ctx, principals, 1, queue.principal)
 }
 
 // forget removes a task's entry from the time index.

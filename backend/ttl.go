@@ -50,6 +50,24 @@ func (b *backend) lastEnd(role *roleEntry) time.Time {
 	return b.now().Add(longest)
 }
 
+// answerTime is how long after a term was computed Vault may have the answer, and
+// count the lease from then: a request of Vault lives for 90 s.
+const answerTime = 90 * time.Second
+
+// within shortens a term that a key's expiry at the provider does not cover. The
+// lease then ends a tenth of the rest before the key, at most minExpiryGrace.
+func (b *backend) within(t term, expires time.Time) term {
+	if expires.IsZero() || !expires.Before(t.end.Add(answerTime)) {
+		return t
+	}
+	left := expires.Sub(b.now())
+	end := expires.Add(-min(left/10, minExpiryGrace))
+	if !end.Before(t.end) {
+		return t
+	}
+	return t.shortenTo(end, b.now(), fmt.Sprintf("the provider ends this key at %s already; the lease is shortened to that", expires.UTC().Format(time.RFC3339)))
+}
+
 // shortenTo ends a term earlier.
 func (t term) shortenTo(end time.Time, now time.Time, why string) term {
 	return term{end: end, ttl: end.Sub(now).Truncate(time.Second), warnings: append(t.warnings, why), strict: true}

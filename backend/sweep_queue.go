@@ -1,0 +1,205 @@
+package backend
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// A sweepQueue is the work of one sweep on one connection.
+type sweepQueue struct {
+	run    *sweepRun
+	config string
+	inARow atomic.Int64 // failures that blame the connection
+
+	mu       sync.Mutex
+	pendings []heldPending
+	doomed   []task // whose keys are to be deleted
+}
+
+// A heldPending is a pending record whose slot is held until it is settled.
+type heldPending struct {
+	task
+	rec     record
+	release func()
+}
+
+// work calls do with each task, or leaves it once the time or the connection is
+// given up.
+func (q *sweepQueue) work(ctx context.Context, tasks []task, workers int, do func(context.Context, task)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(workers, len(tasks)) {
+		wg.Go(func() {
+			ctx := ownIndexState(ctx)
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(tasks) {
+					return
+				}
+				if ctx.Err() != nil || q.givenUp() {
+					q.run.leave(tasks[i])
+					continue
+				}
+				q.contained(ctx, tasks[i], do)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (q *sweepQueue) givenUp() bool {
+	return q.inARow.Load() >= failuresInARow && !q.run.tainted
+}
+
+// contained keeps a panic to its task.
+func (q *sweepQueue) contained(ctx context.Context, t task, do func(context.Context, task)) {
+	defer q.run.recovered("entry", t.id)
+	do(ctx, t)
+}
+
+func (q *sweepQueue) principal(ctx context.Context, t task) {
+	done, err := q.run.sweepPrincipal(ctx, q.run.storage, t.pointer, q.run.tainted)
+	q.outcome(ctx, t, done, err)
+}
+
+// look sorts a record out: nothing to do, to be looked for, or to be deleted. So
+// slow deletions do not keep creates without an answer from being looked for.
+func (q *sweepQueue) look(ctx context.Context, t task) {
+	r := q.run
+	release, ok := q.slot(ctx, t)
+	if !ok {
+		r.leave(t)
+		return
+	}
+	held := false
+	defer func() {
+		if !held {
+			release()
+		}
+	}()
+	rec, err := r.ledger(r.storage).get(ctx, t.pointer)
+	switch {
+	case err != nil:
+		q.outcome(ctx, t, false, err)
+	case rec == nil:
+		q.outcome(ctx, t, true, nil)
+	case !r.due(rec):
+		q.notDue(ctx, t, rec)
+	case rec.State == pending:
+		held = true
+		q.add(func() { q.pendings = append(q.pendings, heldPending{task: t, rec: *rec, release: release}) })
+	default:
+		q.add(func() { q.doomed = append(q.doomed, t) })
+	}
+}
+
+// notDue drops an entry of the index that is stale. One that still names the
+// record's minute stays: without it nobody would look at the record again.
+func (q *sweepQueue) notDue(ctx context.Context, t task, rec *record) {
+	if rec.pointer().dueKey(rec.Due) == t.hint {
+		q.run.leave(t)
+		return
+	}
+	q.outcome(ctx, t, true, nil)
+}
+
+// due reports whether a record is to be worked on now.
+func (r *sweepRun) due(rec *record) bool { return r.tainted || !rec.Due.After(r.now()) }
+
+func (q *sweepQueue) add(what func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	what()
+}
+
+// delete deletes the key of a record, if it is still due.
+func (q *sweepQueue) delete(ctx context.Context, t task) {
+	r := q.run
+	release, ok := q.slot(ctx, t)
+	if !ok {
+		r.leave(t)
+		return
+	}
+	defer release()
+	rec, err := r.ledger(r.storage).get(ctx, t.pointer)
+	switch { // somebody else may have been at it
+	case err != nil || rec == nil:
+		q.outcome(ctx, t, err == nil, err)
+		return
+	case !r.due(rec):
+		q.notDue(ctx, t, rec)
+		return
+	}
+	if rec.State == active && !r.tainted {
+		r.Logger().Info("a key has outlived its lease; deleting it", "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID)
+	}
+	err = r.kill(ctx, r.storage, *rec)
+	q.outcome(ctx, t, err == nil, err)
+}
+
+// slot takes the slot of a record.
+func (q *sweepQueue) slot(ctx context.Context, t task) (release func(), ok bool) {
+	if !q.run.tainted {
+		return q.run.slots.try(recordSlot(t.id))
+	}
+	release, err := q.run.slots.acquire(ctx, recordSlot(t.id))
+	return release, err == nil
+}
+
+// settleAll settles the pending records, one scope at a time.
+func (q *sweepQueue) settleAll(ctx context.Context) {
+	byScope := map[string][]heldPending{}
+	for _, p := range q.pendings {
+		byScope[p.rec.Scope] = append(byScope[p.rec.Scope], p)
+	}
+	for _, group := range byScope {
+		q.settleScope(ctx, group)
+	}
+}
+
+func (q *sweepQueue) settleScope(ctx context.Context, group []heldPending) {
+	recs := make([]record, len(group))
+	for i, p := range group {
+		recs[i] = p.rec
+		defer p.release()
+	}
+	conn, err := q.run.backend.connection(ctx, q.run.storage, q.config)
+	if err != nil || ctx.Err() != nil || q.givenUp() {
+		for _, p := range group {
+			q.run.leave(p.task)
+		}
+		return
+	}
+	for i, err := range q.run.settle(ctx, q.run.storage, conn, recs) {
+		q.outcome(ctx, group[i].task, err == nil, err)
+		if err != nil {
+			q.run.stays(group[i].task) // only the first has noted it and moved
+		}
+	}
+}
+
+// outcome counts a task. One that is done, or that has moved to another minute,
+// loses its entry in the index.
+func (q *sweepQueue) outcome(ctx context.Context, t task, done bool, err error) {
+	r := q.run
+	switch {
+	case err == nil && done:
+		r.done.Add(1)
+		q.inARow.Store(0)
+		r.forget(ctx, t)
+	case err == nil:
+		r.leave(t)
+	default:
+		r.failed.Add(1)
+		if t.principal() || ctx.Err() != nil || provider.KindOf(err) == "" {
+			r.stays(t) // else the failure moved the record to the minute of its next try
+		}
+		r.Logger().Warn("sweep: one key or service account is left for a later try", "config", t.config, "role", t.role, "id", t.id, "error", err)
+		if blamesConnection(err) && ctx.Err() == nil {
+			q.inARow.Add(1)
+		}
+	}
+}
