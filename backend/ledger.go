@@ -65,7 +65,9 @@ type record struct {
 
 	owner
 
-	CreatedAt time.Time `json:"created_at"`
+	CreatedAt time.Time `json:"created_at"` // of the record
+	// MintedAt is when the provider had answered with the key; zero while pending.
+	MintedAt time.Time `json:"minted_at,omitzero"`
 	// ExpiresAt is when the provider itself refuses the key; zero while pending,
 	// and if it never does.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
@@ -118,7 +120,7 @@ func (l ledger) activate(ctx context.Context, rec record, key provider.Key, hash
 	}
 	next := rec
 	next.State, next.KeyID, next.KeyHash = active, key.ID, hash
-	next.ExpiresAt, next.Due = key.ExpiresAt, due
+	next.MintedAt, next.ExpiresAt, next.Due = l.now(), key.ExpiresAt, due
 	return l.move(ctx, rec, next)
 }
 

@@ -86,9 +86,14 @@ func (b *backend) deleteKey(ctx context.Context, s logical.Storage, rec record) 
 }
 
 // knownFrom is when a provider knows a key everywhere, so that "not found" means
-// gone. The key is younger than its record, by up to the time of its creation.
+// gone. A key whose creation had no answer may be as much younger than its record
+// as the longest create takes.
 func (r record) knownFrom(conn *connection) time.Time {
-	return r.CreatedAt.Add(issueBudget + conn.provider.Limits().Consistency)
+	made := r.MintedAt
+	if made.IsZero() {
+		made = r.CreatedAt.Add(issueBudget)
+	}
+	return made.Add(conn.provider.Limits().Consistency)
 }
 
 // noteFailure records a failed deletion and returns its cause. That the sweep's
