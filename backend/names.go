@@ -60,6 +60,8 @@ func checkName(name string) error {
 	return nil
 }
 
+func isName(name string) bool { return checkName(name) == nil }
+
 func configKey(config string) string { return configPrefix + config }
 func roleKey(role string) string     { return rolePrefix + role }
 

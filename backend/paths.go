@@ -16,7 +16,7 @@ import (
 func existence(key func(name string) string) framework.ExistenceFunc {
 	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
 		name := d.Get("name").(string)
-		if checkName(name) != nil {
+		if !isName(name) {
 			return false, nil
 		}
 		entry, err := req.Storage.Get(ctx, key(name))
