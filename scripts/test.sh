@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Runs the tests: all of them, or with "test.sh unit" those that need no Vault.
+#
+# The acceptance tests are given VAULT_BINARY, the Vault to start, and
+# PLUGIN_BINARY, the plugin built so that a create whose outcome is unknown is
+# settled after 20 s instead of minutes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export GOWORK=off
+
+mode=${1:-all}
+module=$(go list -m)
+acceptance=$module/backend/acceptance
+unit=$(go list ./... | { grep -vxF "$acceptance" || true; })
+
+# The race detector needs cgo, so a C compiler with its headers.
+race=
+if [[ $(go env CGO_ENABLED) == 1 ]] && echo '#include <stdlib.h>' | $(go env CC) -x c -fsyntax-only - 2>/dev/null; then
+	race=-race
+else
+	echo 'test: no C compiler: running without the race detector'
+fi
+
+if [[ $mode == all ]]; then
+	export PLUGIN_BINARY=$PWD/bin/test/vault-plugin-secrets-llm
+	scripts/build.sh "$PLUGIN_BINARY" "-X $module/backend.pendingAgeText=20s"
+	VAULT_BINARY=$(scripts/vault.sh)
+	export VAULT_BINARY
+	echo "test: $("$VAULT_BINARY" version)"
+fi
+
+# tests prints the events of every test. The acceptance tests run by themselves:
+# they start servers and wait for them.
+tests() {
+	local status=0
+	# Vet is a part of lint.
+	go test -json -vet=off $race -shuffle=on -timeout 10m $unit || status=1
+	if [[ $mode == all ]]; then
+		go test -json -vet=off $race -count=1 -timeout 30m "$acceptance" || status=1
+	fi
+	return $status
+}
+
+require=
+[[ $mode != all ]] || require=$acceptance
+CGO_ENABLED=0 go build -trimpath -o bin/test/testsummary ./scripts/testsummary
+if tests | bin/test/testsummary $require; then
+	echo 'test: PASS'
+else
+	echo 'test: FAIL'
+	exit 1
+fi
