@@ -14,13 +14,9 @@ import (
 // minted through it, so it stays as long as there may be any.
 
 func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get("name").(string)
-	if err := checkName(name); err != nil {
-		return nil, err
-	}
-	release, err := b.slots.acquire(ctx, configSlot(name))
+	name, release, err := b.lockNamed(ctx, "connection", d)
 	if err != nil {
-		return nil, fmt.Errorf("wait for connection %q: %w", name, err)
+		return nil, err
 	}
 	defer release()
 	entry, err := req.Storage.Get(ctx, configKey(name))

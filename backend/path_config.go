@@ -193,16 +193,10 @@ func (b *backend) lastError(ctx context.Context, s logical.Storage, name string)
 	return conn.health.read()
 }
 
-func configSlot(name string) string { return "config " + name }
-
 func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get("name").(string)
-	if err := checkName(name); err != nil {
-		return nil, err
-	}
-	release, err := b.slots.acquire(ctx, configSlot(name))
+	name, release, err := b.lockNamed(ctx, "connection", d)
 	if err != nil {
-		return nil, fmt.Errorf("wait for connection %q: %w", name, err)
+		return nil, err
 	}
 	defer release()
 	old, err := loadConfig(ctx, req.Storage, name)

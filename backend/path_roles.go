@@ -175,13 +175,9 @@ func (b *backend) roleFields(ctx context.Context, s logical.Storage, config stri
 }
 
 func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get("name").(string)
-	if err := checkName(name); err != nil {
-		return nil, err
-	}
-	release, err := b.slots.acquire(ctx, "role "+name)
+	name, release, err := b.lockNamed(ctx, "role", d)
 	if err != nil {
-		return nil, fmt.Errorf("wait for role %q: %w", name, err)
+		return nil, err
 	}
 	defer release()
 	old, err := loadRole(ctx, req.Storage, name)
@@ -273,13 +269,9 @@ func (b *backend) checkRoleAt(ctx context.Context, conn *connection, old, next *
 }
 
 func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name := d.Get("name").(string)
-	if err := checkName(name); err != nil {
-		return nil, err
-	}
-	release, err := b.slots.acquire(ctx, "role "+name)
+	name, release, err := b.lockNamed(ctx, "role", d)
 	if err != nil {
-		return nil, fmt.Errorf("wait for role %q: %w", name, err)
+		return nil, err
 	}
 	defer release()
 	if err := b.retirePrincipals(ctx, req.Storage, name); err != nil {

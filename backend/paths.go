@@ -11,6 +11,20 @@ import (
 
 // This file holds what all paths share.
 
+// lockNamed returns the checked name of the connection or role that a request
+// changes, and takes its slot, so that changes follow each other.
+func (b *backend) lockNamed(ctx context.Context, what string, d *framework.FieldData) (name string, release func(), err error) {
+	name = d.Get("name").(string)
+	if err := checkName(name); err != nil {
+		return "", nil, err
+	}
+	release, err = b.slots.acquire(ctx, what+" "+name)
+	if err != nil {
+		return "", nil, fmt.Errorf("wait for %s %q: %w", what, name, err)
+	}
+	return name, release, nil
+}
+
 // existence makes the framework's existence check of what is stored under a
 // name. A bad name does not exist; the write itself says what is wrong with it.
 func existence(key func(name string) string) framework.ExistenceFunc {
@@ -27,8 +41,7 @@ func existence(key func(name string) string) framework.ExistenceFunc {
 	}
 }
 
-// reading and writing describe operations. What writes storage or changes
-// anything at a provider is forwarded to the node that may write.
+// reading describes an operation that changes nothing.
 func reading(handler framework.OperationFunc, summary string, fields map[string]*framework.FieldSchema) *framework.PathOperation {
 	return &framework.PathOperation{Callback: handler, Summary: summary, Responses: okResponse(fields)}
 }
@@ -61,12 +74,15 @@ func firstError(errs ...error) error {
 	return nil
 }
 
+// writing describes an operation that changes something and answers nothing.
 func writing(handler framework.OperationFunc, summary string) *framework.PathOperation {
 	return forwarded(handler, summary, map[int][]framework.Response{
 		http.StatusNoContent: {{Description: http.StatusText(http.StatusNoContent)}},
 	})
 }
 
+// forwarded describes an operation that writes storage or changes anything at a
+// provider: it is forwarded to the node that may write.
 func forwarded(handler framework.OperationFunc, summary string, responses map[int][]framework.Response) *framework.PathOperation {
 	return &framework.PathOperation{
 		Callback: handler, Summary: summary, Responses: responses,
