@@ -59,7 +59,7 @@ func answer(resp *logical.Response, err error) (*logical.Response, error) {
 		return errorResponse(bad), nil
 	}
 	if r, ok := errors.AsType[*refusal](err); ok {
-		return nil, logical.CodedError(r.status, r.text)
+		return nil, logical.CodedError(r.status, provider.HideKeys(r.text))
 	}
 	switch provider.KindOf(err) {
 	case "":
@@ -71,9 +71,10 @@ func answer(resp *logical.Response, err error) (*logical.Response, error) {
 	}
 }
 
-// errorResponse does not format: an error's text may hold percent signs.
+// errorResponse does not format: an error's text may hold percent signs. Nor does
+// it repeat a key that was given in the wrong place.
 func errorResponse(err error) *logical.Response {
-	return &logical.Response{Data: map[string]any{"error": err.Error()}}
+	return &logical.Response{Data: map[string]any{"error": provider.HideKeys(err.Error())}}
 }
 
 // hasNoEffect reports whether a failed Mint is known to have created nothing.

@@ -373,6 +373,47 @@ func TestRenewOfAYoungKeyThatIsNotFoundIsCovered(t *testing.T) {
 	})
 }
 
+// TestKeyInTheWrongFieldIsNotRepeated pastes the admin key everywhere.
+func TestKeyInTheWrongFieldIsNotRepeated(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		key := m.fake.AdminKey()
+		for _, c := range [][]any{
+			{"config/openai", "provider", key},
+			{"config/openai", "organization_id", key},
+			{"config/openai", "allowed_projects", key},
+			{"config/openai", "base_url", key},
+			{"config/openai", "request_timeout", key},
+			{"config/openai", "max_concurrency", key},
+			{"config/openai", key, "x"},
+			{"roles/bot", "config_name", key},
+			{"roles/bot", "project_id", key},
+			{"roles/bot", "scopes", key + " x"},
+			{"roles/bot", "metadata", key},
+			{"roles/bot", "name_template", "{{" + key},
+			{"roles/bot", "name_template", "{{." + key + "}}"},
+			{"creds/" + key, "ttl", "1h"},
+			{"creds/bot", "ttl", key},
+		} {
+			status, text := outcome(m.try("write", c[0].(string), c[1:]...))
+			if status < 400 {
+				m.t.Errorf("%v was accepted", c[:2])
+			}
+			m.checkText("error", text)
+		}
+	})
+}
+
+func TestTemplateOfMissingMetadataGivesTheRolesName(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		m.do("write", "roles/bot", "name_template", "{{.RoleName}}{{.Metadata.ticket}}")
+		if name := m.lease("creds/bot").data["name"].(string); strings.Contains(name, "value") {
+			m.t.Errorf("name: %s", name)
+		}
+	})
+}
+
 // TestServiceAccountMadeWhileItsRoleGoes deletes the role between the start of an
 // issue and the making of its service account.
 func TestServiceAccountMadeWhileItsRoleGoes(t *testing.T) {

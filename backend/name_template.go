@@ -23,6 +23,8 @@ const (
 	maxRendered = 1024
 	// maxTemplateNumber bounds every number in a template, such as that of random.
 	maxTemplateNumber = 128
+	// noValue is what a template prints for a key that a map does not have.
+	noValue = "<no value>"
 )
 
 // templateData is what a name template may use.
@@ -125,7 +127,7 @@ func renderTemplate(text string, data templateData) (string, error) {
 		return "", err
 	}
 	name, err := compiled.Generate(data)
-	return cleanName(name), err
+	return cleanName(strings.ReplaceAll(name, noValue, "")), err
 }
 
 func boundedRandom(length int) (string, error) {

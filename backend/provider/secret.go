@@ -33,6 +33,14 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // header, or a token with a key's prefix, masked in part or not.
 var keyShaped = regexp.MustCompile(`(?i)(bearer\s+\S+|\b(sk|pk|rk|xai|key|api)-[a-z0-9*._-]{6,})`)
 
+// wholeKey matches a key that is whole, and nothing that a person would choose as
+// a name.
+var wholeKey = regexp.MustCompile(`\b(sk|xai)-[A-Za-z0-9_-]{16,}`)
+
+// HideKeys replaces what looks like a whole key in a text of our own: an operator
+// may have pasted one into the wrong field, and errors repeat what was given.
+func HideKeys(text string) string { return wholeKey.ReplaceAllString(text, redacted) }
+
 // maxReason bounds a provider's words in an error, in bytes.
 const maxReason = 300
 

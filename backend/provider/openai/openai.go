@@ -98,7 +98,7 @@ func (openAI) CheckConfig(s provider.Settings) error {
 	if problem := adminKeyProblem(s.AdminKey.Reveal()); problem != "" {
 		return provider.FieldErrorf("admin_key", "%s", problem)
 	}
-	if id := s.Fields.String(fieldOrganization); id != "" && (!isID(id) || provider.Redact(id) != id) {
+	if id := s.Fields.String(fieldOrganization); id != "" && !isID(id) {
 		return provider.FieldErrorf(fieldOrganization, "is not an id; give one like org-abc123")
 	}
 	for _, id := range s.Fields.Strings(fieldAllowedProjects) {
@@ -160,4 +160,5 @@ var (
 	scopeForm = regexp.MustCompile(`^[a-z0-9._*:-]{1,128}$`)
 )
 
-func isID(s string) bool { return idForm.MatchString(s) }
+// isID refuses keys too: an id is sent in URLs and shown.
+func isID(s string) bool { return idForm.MatchString(s) && provider.HideKeys(s) == s }
