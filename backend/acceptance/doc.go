@@ -1,0 +1,153 @@
+// Package acceptance runs scenarios on a real Vault: a server with raft storage,
+// sealed, not in dev mode, with the built plugin registered under its checksum
+// and version. A scenario is a script in testdata, of commands that an operator
+// would type and of facts about the world after them:
+//
+//	# lease_revoke: a revoked lease is dead at the provider when the command returns
+//
+//	vaultd start
+//	exec vault write llm/config/openai provider=openai base_url=$FAKE_URL admin_key=$ADMIN_KEY
+//	exec vault write llm/roles/agent config_name=openai project_id=$PROJECT
+//	exec vault read -format=json llm/creds/agent
+//	json stdout .lease_id LEASE .data.api_key KEY
+//	fake alive $KEY
+//	exec vault lease revoke -sync $LEASE
+//	fake dead $KEY
+//	records llm 0
+//
+// Scripts are named by their subject first. The language is that of testscript
+// (go doc github.com/rogpeppe/go-internal/testscript); what is here is on top.
+//
+//	go test ./backend/acceptance                            # all of them
+//	go test ./backend/acceptance -run TestScripts/^move$ -v # one, with all that it did
+//	go test ./backend/acceptance -artifacts                 # keep the logs of those that fail
+//
+// VAULT_BINARY is the Vault to start, else the vault in PATH, else bin/vault,
+// which make vault builds. PLUGIN_BINARY is the plugin, with a pending age of some
+// 20 s; it is built if that is not set.
+//
+// # The world of a script
+//
+// Each script has a Vault of its own, from vaultd start on, and a simulated OpenAI
+// on a loopback port, in the process of the test: package fakeopenai. All scripts
+// run at the same time, because Vault sweeps once a minute and some wait for it.
+// A wait has an end, and what is started here ends with its script, or with the
+// test should that die.
+//
+// At the end of every script, whatever it is about, two things must hold: each
+// live key that the engine made is known to a ledger, and no secret that the
+// simulator ever made is in the server's log at trace level (which holds what the
+// plugin writes on stderr), in the audit log, in what the CLI said on stderr or in
+// a failure, or in the URL of a request to the provider.
+//
+// # Variables
+//
+//	$ADMIN_KEY        the admin key of the simulated organization
+//	$AUDIT_LOG        file of the audit device
+//	$CLI_LOG          what the CLI said on stderr, and all that an agent said
+//	$FAKE_URL         base URL of the simulated provider
+//	$PLUGIN           name of the plugin
+//	$PLUGIN_VERSION   its version
+//	$PROJECT          a project of the simulated organization
+//	$ROOT_TOKEN       as VAULT_TOKEN was at first
+//	$SERVER_LOG       log of the server, across its restarts
+//	$VAULT_ADDR       as the CLI reads it
+//	$VAULT_TOKEN      as the CLI reads it
+//
+// # Commands
+//
+// [!] marks those that may be negated. A range is 3, 1..3, 1.. or ..3.
+//
+//   - apart TIME TIME MIN MAX
+//     The second time, in RFC 3339, is MIN to MAX later than the first.
+//
+//   - await DURATION [!] COMMAND...
+//     Repeat one of these commands, or exec, until it succeeds.
+//
+//   - [!] clean FILE...
+//     The files, which are not empty, hold no secret that there ever was.
+//
+//   - crash plugin
+//     kill -9 of every process of the plugin. Vault starts a new one when it needs
+//     it.
+//
+//   - fake WORD...
+//     Ask or change the world; see below.
+//
+//   - hangup DURATION PATH
+//     Read PATH, and hang up after DURATION. An answer before that is a failure.
+//
+//   - issue N PATH
+//     Read PATH N times, as several callers at once. Each must succeed.
+//
+//   - json FILE PATH VAR [PATH VAR]...
+//     Set VAR to what PATH, such as .data.keys.0, leads to in a JSON document.
+//     Missing and null are failures.
+//
+//   - [!] known
+//     Every live key that the engine made has a record in a ledger.
+//
+//   - plugins RANGE
+//     So many processes of the plugin run.
+//
+//   - records MOUNT RANGE [STATE]
+//     The ledger of a mount holds so many records, in the state pending, active or
+//     revoking if one is given. It is read from Vault's storage.
+//
+//   - vaultd kill|restart|start|stop
+//     The first start makes a Vault: initialised, unsealed, with an audit device,
+//     the plugin registered and mounted at llm/. Kill is kill -9 of the server
+//     alone; a start after kill or stop unseals the same storage.
+//
+//   - within NUMBER RANGE
+//     The number is in the range.
+//
+// # The words of fake
+//
+//   - fake accounts PROJECT RANGE
+//     So many service accounts exist in the project.
+//
+//   - fake alive|dead SECRET...
+//     The data plane would, or would not, accept each of these keys now. It did
+//     make them once.
+//
+//   - fake archive PROJECT
+//     Archive a project.
+//
+//   - fake clear
+//     Remove all faults. Requests that hang go on hanging.
+//
+//   - fake count OP RANGE [STATUS]
+//     So many requests of an operation, or of any, came since the last reset, and
+//     were answered STATUS.
+//
+//   - fake delete KEY_ID
+//     Delete a key, as in OpenAI's console.
+//
+//   - fake inject OP FIELD=VALUE...
+//     Spoil requests: the fields are those of fakeopenai.Fault.
+//
+//   - fake knobs [FIELD=VALUE]...
+//     Set all knobs: the fields are those of fakeopenai.Knobs.
+//
+//   - fake live RANGE
+//     So many keys exist and have not expired.
+//
+//   - fake minted RANGE
+//     So many keys were ever made.
+//
+//   - fake plant PROJECT NAME VAR
+//     Make a key that is not the engine's, and set VAR to its id.
+//
+//   - fake project PROJECT
+//     Make a project.
+//
+//   - fake rate PER_SECOND BURST
+//     Answer 429 beyond that rate.
+//
+//   - fake reset
+//     Count requests from here on.
+//
+//   - fake revoke admin
+//     Delete the admin key, as in OpenAI's console.
+package acceptance

@@ -1,0 +1,133 @@
+package acceptance
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// An assertion that cannot fail asserts nothing. Each of these scripts must fail,
+// for the reason given. What asks a running Vault is tested by harness.txtar.
+func TestCommandsFail(t *testing.T) {
+	for _, test := range []struct{ name, script, reason string }{
+		{"accounts", "fake accounts $PROJECT 1", "there are 0, want 1"},
+		{"alive", "json keys .0 KEY\nfake alive $KEY", "never made the key"},
+		{"alive, negated", "! fake alive x", "! means nothing before fake"},
+		{"apart", "apart 2026-01-02T03:04:05Z 2026-01-02T03:04:15Z 5s 9s", "10s apart"},
+		{"await", "await 300ms fake live 1", "not within 300ms: live keys: there are 0, want 1"},
+		{"await a mistake", "await 1h fake live one", `"one" is not a range`},
+		{"await a program", "await 300ms exec false", "not within 300ms: false: exit status 1"},
+		{"await a program that must fail", "await 300ms ! exec true", "not within 300ms: true succeeds"},
+		{"await nothing", "await 300ms waltz", `unknown command "waltz"`},
+		{"clean", "clean leaked", "leaked holds a secret: the key is <SECRET>"},
+		{"clean, empty", "clean empty", "empty is empty"},
+		{"clean, negated", "! clean keys", "clean keys holds, and must not"},
+		{"count", "fake count create_key 1", "requests create_key: there are 0, want 1"},
+		{"count of what is not", "fake count mint_key 0", `"mint_key" is not an operation`},
+		{"dead", "fake dead sk-nothing", "never made the key"},
+		{"delete", "fake delete key_nothing", "there is no key key_nothing"},
+		{"inject", "fake inject create_key Tmies=1", `no field "Tmies"`},
+		{"inject an operation", "fake inject mint_key Times=1", `"mint_key" is not an operation`},
+		{"inject a value", "fake inject create_key Times=once", "Times of fakeopenai.Fault"},
+		{"json", "json keys .1 KEY", "there is no 1"},
+		{"json, null", "json object .none KEY", ".none is missing or null"},
+		{"json, not there", "json object .a.b KEY", ".a.b is missing or null"},
+		{"known", "known", "after vaultd start"},
+		{"live", "fake live 1", "live keys: there are 0, want 1"},
+		{"live, no range", "fake live ..", `".." is not a range`},
+		{"minted", "fake plant $PROJECT ada ID\nfake minted 0", "minted keys: there are 1, want 0"},
+		{"records", "records llm 0", "after vaultd start"},
+		{"stop", "vaultd stop", "it does not run"},
+		{"within", "within 3 4..5", "there are 3, want 4..5"},
+		{"within, from below", "within 3 ..2", "there are 3, want ..2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			output := failing(t, test.script)
+			if !strings.Contains(output, test.reason) {
+				t.Errorf("it fails for another reason than %q:\n%s", test.reason, output)
+			}
+		})
+	}
+}
+
+// files are there for the scripts of this test.
+const files = `
+-- keys --
+["sk-svcacct-never"]
+-- empty --
+-- object --
+{"none": null, "a": 1}
+`
+
+// failing runs a script, which must fail, and returns what it printed.
+func failing(t *testing.T, text string) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "failing.txtar")
+	if err := os.WriteFile(file, []byte("leak leaked\n"+text+"\n"+files), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmds := commandTable()
+	cmds["leak"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("the key is "+ts.Getenv("ADMIN_KEY")), 0o600))
+	}
+	var log recorder
+	log.TB = t
+	log.Run("", func(inner testscript.T) {
+		testscript.RunT(inner, testscript.Params{Files: []string{file}, Setup: setUp, Cmds: cmds})
+	})
+	if !log.failed {
+		t.Fatalf("the script succeeds:\n%s", log.text.String())
+	}
+	return log.text.String()
+}
+
+// A recorder is a testscript.T, and a testing.TB, whose failure is an outcome.
+type recorder struct {
+	testing.TB
+	mu     sync.Mutex
+	text   strings.Builder
+	failed bool
+}
+
+func (r *recorder) Log(args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintln(&r.text, args...)
+}
+
+func (r *recorder) fail() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = true
+}
+
+func (r *recorder) Failed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
+}
+
+func (r *recorder) Logf(format string, args ...any)   { r.Log(fmt.Sprintf(format, args...)) }
+func (r *recorder) Errorf(format string, args ...any) { r.Logf(format, args...); r.fail() }
+func (r *recorder) Fatal(args ...any)                 { r.Log(args...); r.FailNow() }
+func (r *recorder) FailNow()                          { r.fail(); runtime.Goexit() }
+func (r *recorder) Parallel()                         {}
+func (r *recorder) Verbose() bool                     { return true }
+
+// Run runs f to its end, on a goroutine that FailNow may end.
+func (r *recorder) Run(_ string, f func(testscript.T)) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(r)
+	}()
+	<-done
+}
