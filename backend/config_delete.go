@@ -44,6 +44,8 @@ func (b *backend) keepIfUsed(ctx context.Context, s logical.Storage, name string
 		return nil
 	}
 	entry.SealWrap = true
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
 	if put := s.Put(ctx, entry); put != nil {
 		return fmt.Errorf("put connection %q back: %w", name, put)
 	}

@@ -96,13 +96,19 @@ func TestTemplatesAreBounded(t *testing.T) {
 	both(t, func(m *testMount) {
 		m.configure()
 		for text, part := range map[string]string{
-			"{{range 20000000}}x{{end}}": "may only print",
-			"{{random 50000000}}":        "give at most 128",
-			`{{printf "%1000000d" 1}}`:   "printf",
-			`{{define "x"}}y{{end}}`:     "defines another",
-			`{{block "x" .}}y{{end}}`:    "defines another",
-			`{{template "x"}}`:           "may only print",
-			strings.Repeat("x", 513):     "longer than 512",
+			`{{"\\"` + strings.Repeat("|js", 20) + `}}`:   "may not use js",
+			`{{$a := "xx"}}{{$a = print $a $a}}`:          "variables",
+			`{{"x"` + strings.Repeat("|base64", 9) + `}}`: "may not use base64",
+			`{{(printf "%1000000d" 1).X}}`:                "may only use",
+			`{{(random 100).X}}`:                          "may only use",
+			`{{with .RoleName}}x{{end}}`:                  "may only print",
+			"{{range 20000000}}x{{end}}":                  "may only print",
+			"{{random 50000000}}":                         "give at most 128",
+			`{{printf "%1000000d" 1}}`:                    "printf",
+			`{{define "x"}}y{{end}}`:                      "defines another",
+			`{{block "x" .}}y{{end}}`:                     "defines another",
+			`{{template "x"}}`:                            "may only print",
+			strings.Repeat("x", 513):                      "longer than 512",
 			`{{"a" | replace "a" "` + strings.Repeat("b", 200) + `" | replace "b" "cccccccccc"}}`: "longer than 1024",
 		} {
 			m.refused(400, []string{"name_template:", part}, "write", "roles/bot", "name_template", text)
@@ -410,6 +416,119 @@ func TestTemplateOfMissingMetadataGivesTheRolesName(t *testing.T) {
 		m.do("write", "roles/bot", "name_template", "{{.RoleName}}{{.Metadata.ticket}}")
 		if name := m.lease("creds/bot").data["name"].(string); strings.Contains(name, "value") {
 			m.t.Errorf("name: %s", name)
+		}
+	})
+}
+
+// TestFailedDrainLeavesTheRoleAtWorkAfterAMove has the deletion of the service
+// account fail while the mount moves.
+func TestFailedDrainLeavesTheRoleAtWorkAfterAMove(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		m.lease("creds/bot")
+		m.sweepFor(30 * time.Minute)
+		m.fake.Inject(fakeopenai.Answer(fakeopenai.OpDeleteServiceAccount, 403, 0))
+		m.sys.taint(true)
+		ctx, cancel := context.WithTimeout(m.t.Context(), 100*time.Millisecond)
+		defer cancel()
+		req := logical.RollbackRequest("")
+		req.Storage = m.storage
+		_, _ = m.b.HandleRequest(ctx, req)
+		m.fake.ClearFaults()
+		m.sys.taint(false)
+		m.sweepFor(15 * time.Minute)
+		m.wantAlive(m.lease("creds/bot").key(), true)
+	})
+}
+
+func TestTaintComesBeforeTheMint(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		m.lease("creds/bot").revoke()
+		m.sys.taint(true)
+		m.refused(503, []string{"being disabled or moved"}, "read", "creds/bot")
+		if got := m.fake.Count(fakeopenai.OpCreateKey); got != 1 {
+			m.t.Errorf("keys made: %d, want only the one before", got)
+		}
+		m.wantRecords(0)
+	})
+}
+
+func TestSlowMintDoesNotBlockTheDrain(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.do("write", "config/openai", "request_timeout", 60)
+		for range 10 {
+			m.lease("creds/bot")
+		}
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpCreateKey, Latency: 58 * time.Second, Times: 1})
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = m.try("read", "creds/bot") })
+		time.Sleep(time.Second)
+		m.sys.taint(true)
+		m.sweep()
+		m.wantLive(0) // the ten; the eleventh is not made yet
+		wg.Wait()
+		m.wantLive(0)
+	})
+}
+
+func TestDisableDuringASweepDrains(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.lease("creds/bot", "ttl", "60s")
+		m.advance(15 * time.Minute)
+		l := m.lease("creds/bot")
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpDeleteKey, Latency: 10 * time.Second, Times: 1})
+		var wg sync.WaitGroup
+		wg.Go(m.sweep)
+		time.Sleep(time.Second)
+		m.sys.taint(true)
+		wg.Wait()
+		m.wantAlive(l.key(), false)
+		m.wantRecords(0)
+	})
+}
+
+func TestRenewDoesNotBelieveABareNotFound(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		l := m.lease("creds/bot")
+		m.advance(10 * time.Minute)
+		m.fake.Inject(fakeopenai.Fault{Status: 404, Corrupt: fakeopenai.HTMLBody})
+		if _, err := l.tryRenew(65 * time.Minute); err != nil {
+			m.t.Fatalf("a live key was given up: %v", err)
+		}
+		if end := m.fake.LiveKeys()[0].ExpiresAt; l.end.After(end) || len(l.warnings) == 0 {
+			m.t.Errorf("the lease ends at %s, the key at %s, warnings %v", l.end, end, l.warnings)
+		}
+	})
+}
+
+// TestPanicInOneScopeFreesTheOthers has two pending records in two projects.
+func TestPanicInOneScopeFreesTheOthers(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.fake.AddProject("proj_two")
+		m.configure()
+		m.do("create", "roles/two", "config_name", "openai", "project_id", "proj_two")
+		m.fake.SetKnobs(fakeopenai.Knobs{HideFor: time.Minute})
+		m.fake.Inject(fakeopenai.DropAfter(fakeopenai.OpCreateKey, 2))
+		m.refused(502, nil, "read", "creds/bot")
+		m.refused(502, nil, "read", "creds/two")
+		m.advance(pendingAge())
+		conn, err := m.engine.connection(m.t.Context(), m.storage, "openai")
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		good := conn.client
+		conn.client = nil
+		m.sweep()
+		conn.client = good
+		m.sweepFor(2 * time.Minute)
+		m.wantLive(0)
+		m.wantRecords(0)
+		if held := len(m.engine.slots.inUse); held != 0 {
+			m.t.Errorf("slots still held: %d", held)
 		}
 	})
 }

@@ -31,6 +31,8 @@ const (
 	settleBudget = 15 * time.Second
 )
 
+var errTainted = refuse(http.StatusServiceUnavailable, "the mount is being disabled or moved")
+
 // An order is one request for a key, checked.
 type order struct {
 	role  *roleEntry
@@ -173,6 +175,10 @@ func (b *backend) mintIfAllowed(ctx context.Context, s logical.Storage, o *order
 	if err == nil {
 		err = conn.allows(o.role)
 	}
+	if err == nil && b.System().Tainted() {
+		// Either a drain has seen the record and waits, or this sees the taint.
+		err = errTainted
+	}
 	if err != nil {
 		return provider.Key{}, &beforeMintError{err}
 	}
@@ -248,7 +254,7 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, o *order, key
 		return nil, b.takeBack(ctx, s, o, fmt.Errorf("the caller went away: %w", cause))
 	}
 	if b.System().Tainted() {
-		return nil, b.takeBack(ctx, s, o, refuse(http.StatusServiceUnavailable, "the mount is being disabled or moved"))
+		return nil, b.takeBack(ctx, s, o, errTainted)
 	}
 	if o.term = b.within(o.term, key.ExpiresAt); o.term.ttl < time.Second {
 		return nil, b.takeBack(ctx, s, o, refuse(http.StatusBadGateway, "%s: create key: the provider answered with a key that has expired already; compare the clocks", o.rec.Provider))

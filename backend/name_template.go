@@ -3,6 +3,7 @@ package backend
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template/parse"
@@ -92,28 +93,46 @@ func checkNodes(list *parse.ListNode) error {
 	return nil
 }
 
+// checkPipe allows fields, plain values and the functions of templateFunctions.
 func checkPipe(pipe *parse.PipeNode) error {
+	if len(pipe.Decl) > 0 {
+		return errors.New("may not use variables")
+	}
 	for _, command := range pipe.Cmds {
 		for _, arg := range command.Args {
-			var err error
-			switch a := arg.(type) {
-			case *parse.IdentifierNode:
-				if a.Ident == "printf" {
-					err = errors.New("may not use printf")
-				}
-			case *parse.NumberNode:
-				if n, bad := strconv.ParseFloat(a.Text, 64); bad != nil || n > maxTemplateNumber {
-					err = fmt.Errorf("holds the number %s; give at most %d", a.Text, maxTemplateNumber)
-				}
-			case *parse.PipeNode:
-				err = checkPipe(a)
-			}
-			if err != nil {
+			if err := checkArgument(arg); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func checkArgument(arg parse.Node) error {
+	switch a := arg.(type) {
+	case *parse.FieldNode, *parse.DotNode, *parse.StringNode, *parse.BoolNode:
+		return nil
+	case *parse.PipeNode:
+		return checkPipe(a)
+	case *parse.IdentifierNode:
+		if !slices.Contains(templateFunctions, a.Ident) {
+			return fmt.Errorf("may not use %s; use %s", a.Ident, strings.Join(templateFunctions, ", "))
+		}
+		return nil
+	case *parse.NumberNode:
+		if n, err := strconv.ParseFloat(a.Text, 64); err != nil || n > maxTemplateNumber {
+			return fmt.Errorf("holds the number %s; give at most %d", a.Text, maxTemplateNumber)
+		}
+		return nil
+	}
+	return errors.New("may only use fields, strings, numbers and functions")
+}
+
+// templateFunctions are those whose result is bounded by their input, or by
+// boundedRandom and boundedReplace.
+var templateFunctions = []string{
+	"and", "eq", "index", "lowercase", "ne", "not", "or", "random", "replace", "sha256",
+	"timestamp", "truncate", "truncate_sha256", "unix_time", "unix_time_millis", "uppercase", "uuid",
 }
 
 // renderTemplate renders a template that checkTemplateForm accepts.

@@ -115,7 +115,7 @@ func (b *backend) forgetPrincipal(ctx context.Context, s logical.Storage, conn *
 
 // retireAfter is when the sweep looks at a principal that was retired: after the
 // change of its role, which follows the request to retire, has been stored.
-const retireAfter = time.Minute
+const retireAfter = 2 * time.Minute
 
 // retirePrincipals asks the sweep to delete those principals of a role, under
 // every connection, that the role will not use any more. It comes before the
@@ -184,45 +184,47 @@ func (b *backend) usesPrincipal(ctx context.Context, s logical.Storage, p pointe
 // disabled it does not wait for keys whose creation had no answer: deleting their
 // principal ends them, listed or not.
 func (b *backend) deletePrincipal(ctx context.Context, s logical.Storage, p pointer, entry *principalEntry, tainted bool) (done bool, err error) {
+	// First the hint, as for records: whatever fails from here on is tried again.
+	retry := b.now().Add(principalRetry)
+	if err := b.ledger(s).hint(ctx, p, retry); err != nil {
+		return false, err
+	}
+	begun := entry.Leaving
 	entry.Leaving = true
 	if err := save(ctx, s, p.key(), entry); err != nil {
 		return false, err
 	}
-	left, mayGo, err := b.keysLeft(ctx, s, p, tainted)
+	left, err := b.keysUnder(ctx, s, p, entry)
 	if err != nil {
 		return false, err
 	}
-	if !mayGo {
+	held := slices.ContainsFunc(left, func(rec record) bool { return rec.State != pending || !tainted })
+	switch {
+	case held && begun:
+		return true, nil // a late deletion may still come: nothing new goes under it
+	case held:
 		entry.Leaving = false
-		if err := save(ctx, s, p.key(), entry); err != nil {
-			return false, err
-		}
-		return true, b.ledger(s).hint(ctx, p, b.now().Add(principalRetry))
+		return true, save(ctx, s, p.key(), entry)
 	}
 	if err := b.deletePrincipalAt(ctx, s, p, entry.Principal); err != nil {
 		return false, err
 	}
 	for _, rec := range left {
-		if rec.Scope != entry.Scope {
-			continue
-		}
 		if err := b.ledger(s).drop(ctx, rec); err != nil {
 			return false, err
 		}
 	}
-	return true, remove(ctx, s, p.key())
+	if err := remove(ctx, s, p.key()); err != nil {
+		return false, err
+	}
+	b.ledger(s).forgetHint(ctx, p, retry)
+	return true, nil
 }
 
-// keysLeft reports whether a principal may go for all its keys, and the records
-// that go with it.
-func (b *backend) keysLeft(ctx context.Context, s logical.Storage, p pointer, tainted bool) (left []record, mayGo bool, err error) {
-	if !tainted {
-		count, err := b.ledger(s).countRole(ctx, p.config, p.role)
-		return nil, count == 0, err
-	}
-	left, err = b.ledger(s).ofRole(ctx, p.config, p.role)
-	held := slices.ContainsFunc(left, func(rec record) bool { return rec.State != pending })
-	return left, !held, err
+// keysUnder returns the records of keys that a principal may own.
+func (b *backend) keysUnder(ctx context.Context, s logical.Storage, p pointer, entry *principalEntry) ([]record, error) {
+	recs, err := b.ledger(s).ofRole(ctx, p.config, p.role)
+	return slices.DeleteFunc(recs, func(rec record) bool { return rec.Scope != entry.Scope }), err
 }
 
 // deletePrincipalAt deletes a principal at its provider.

@@ -18,8 +18,7 @@ import (
 //     disabled, everything is due.
 //   - It collects first and acts then. Each connection has workers of its own, so
 //     that one which fails or is paused does not hold up another.
-//   - A record whose slot is taken is being moved by somebody else: it is left,
-//     but on a mount that is being disabled it is waited for.
+//   - A record whose slot is taken is being moved by somebody else: it is left.
 //   - A connection that fails several times in a row is left until the next sweep.
 //     On a mount that is being disabled there may be none: what is left is tried
 //     again until the time is spent.
@@ -84,6 +83,9 @@ func (b *backend) sweep(ctx context.Context, s logical.Storage) error {
 	}
 	run.all(ctx, tasks)
 	b.sweeps.finished(started, run.oldest)
+	if b.System().Tainted() {
+		return b.drain(ctx, s) // Vault waits for this sweep, and asks for no other
+	}
 	return nil
 }
 
@@ -187,6 +189,12 @@ func (r *sweepRun) connection(ctx context.Context, config string, tasks []task) 
 	})
 	queue.work(ctx, queue.doomed, workers, queue.delete)
 	wg.Wait()
+	if r.tainted && queue.busy.Load() {
+		for _, t := range principals { // a mint may be under way under one
+			r.leave(t)
+		}
+		return
+	}
 	queue.work(ctx, principals, 1, queue.principal)
 }
 

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -13,6 +14,7 @@ type sweepQueue struct {
 	run    *sweepRun
 	config string
 	inARow atomic.Int64 // failures that blame the connection
+	busy   atomic.Bool  // somebody else holds a record
 
 	mu       sync.Mutex
 	pendings []heldPending
@@ -54,10 +56,17 @@ func (q *sweepQueue) givenUp() bool {
 	return q.inARow.Load() >= failuresInARow && !q.run.tainted
 }
 
-// contained keeps a panic to its task.
+// contained keeps a panic to its task, which then stays in the index.
 func (q *sweepQueue) contained(ctx context.Context, t task, do func(context.Context, task)) {
+	finished := false
+	defer func() {
+		if !finished {
+			q.run.stays(t)
+		}
+	}()
 	defer q.run.recovered("entry", t.id)
 	do(ctx, t)
+	finished = true
 }
 
 func (q *sweepQueue) principal(ctx context.Context, t task) {
@@ -69,9 +78,8 @@ func (q *sweepQueue) principal(ctx context.Context, t task) {
 // slow deletions do not keep creates without an answer from being looked for.
 func (q *sweepQueue) look(ctx context.Context, t task) {
 	r := q.run
-	release, ok := q.slot(ctx, t)
+	release, ok := q.slot(t)
 	if !ok {
-		r.leave(t)
 		return
 	}
 	held := false
@@ -118,9 +126,8 @@ func (q *sweepQueue) add(what func()) {
 // delete deletes the key of a record, if it is still due.
 func (q *sweepQueue) delete(ctx context.Context, t task) {
 	r := q.run
-	release, ok := q.slot(ctx, t)
+	release, ok := q.slot(t)
 	if !ok {
-		r.leave(t)
 		return
 	}
 	defer release()
@@ -140,13 +147,14 @@ func (q *sweepQueue) delete(ctx context.Context, t task) {
 	q.outcome(ctx, t, err == nil, err)
 }
 
-// slot takes the slot of a record.
-func (q *sweepQueue) slot(ctx context.Context, t task) (release func(), ok bool) {
-	if !q.run.tainted {
-		return q.run.slots.try(recordSlot(t.id))
+// slot takes the slot of a record, or leaves its task.
+func (q *sweepQueue) slot(t task) (release func(), ok bool) {
+	release, ok = q.run.slots.try(recordSlot(t.id))
+	if !ok {
+		q.busy.Store(true)
+		q.run.leave(t)
 	}
-	release, err := q.run.slots.acquire(ctx, recordSlot(t.id))
-	return release, err == nil
+	return release, ok
 }
 
 // settleAll settles the pending records, one scope at a time.
@@ -155,8 +163,11 @@ func (q *sweepQueue) settleAll(ctx context.Context) {
 	for _, p := range q.pendings {
 		byScope[p.rec.Scope] = append(byScope[p.rec.Scope], p)
 	}
-	for _, group := range byScope {
-		q.settleScope(ctx, group)
+	for scope, group := range byScope {
+		func() {
+			defer q.run.recovered("scope", scope)
+			q.settleScope(ctx, group)
+		}()
 	}
 }
 
@@ -173,11 +184,17 @@ func (q *sweepQueue) settleScope(ctx context.Context, group []heldPending) {
 		}
 		return
 	}
+	for _, p := range group {
+		q.run.stays(p.task) // until it is settled; only one failure of all is noted
+	}
+	var before error
 	for i, err := range q.run.settle(ctx, q.run.storage, conn, recs) {
-		q.outcome(ctx, group[i].task, err == nil, err)
-		if err != nil {
-			q.run.stays(group[i].task) // only the first has noted it and moved
+		if err != nil && errors.Is(err, before) {
+			q.run.left.Add(1) // one listing that failed is one failure
+			continue
 		}
+		before = err
+		q.outcome(ctx, group[i].task, err == nil, err)
 	}
 }
 

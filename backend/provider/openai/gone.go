@@ -10,7 +10,7 @@ import (
 )
 
 // This file decides when something is gone. The engine forgets a key that is not
-// found, so a 404 alone does not do: a gateway that is being redeployed answers
+// found, and its holder drops it, so a 404 alone does not do: a gateway that is being redeployed answers
 // it, and so does OpenAI to the admin key of another organization.
 //
 //   - The project must be there, which proves the right account.
@@ -18,8 +18,8 @@ import (
 //   - In an archived project, where OpenAI refuses every change, nothing works
 //     any more: all of it counts as gone. A project cannot be deleted.
 
-// confirmGone returns what a deletion that ended in err really means. read asks
-// for what was to be deleted.
+// confirmGone returns what a call about something that ended in err really means.
+// read asks for the thing.
 func (c *client) confirmGone(ctx context.Context, op operation, project string, err error, read func() error) error {
 	kind := provider.KindOf(err)
 	if kind != provider.NotFound && kind != provider.Invalid {

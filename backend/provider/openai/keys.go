@@ -73,14 +73,17 @@ func (c *client) Delete(ctx context.Context, ref provider.Ref) error {
 			return c.admin.Projects.APIKeys.Delete(ctx, ref.Scope, ref.ID, watch)
 		},
 		func(res *answer) bool { return isTrue(res.JSON.Deleted) })
-	return c.confirmGone(ctx, opDeleteKey, ref.Scope, err, func() error {
-		_, err := do(ctx, c, opGetKey,
-			func(watch option.RequestOption) (*openai.ProjectAPIKey, error) {
-				return c.admin.Projects.APIKeys.Get(ctx, ref.Scope, ref.ID, watch)
-			},
-			func(key *openai.ProjectAPIKey) bool { return isText(key.JSON.ID) })
-		return err
-	})
+	return c.confirmGone(ctx, opDeleteKey, ref.Scope, err, func() error { return c.readKey(ctx, ref) })
+}
+
+// readKey fails if a key cannot be read.
+func (c *client) readKey(ctx context.Context, ref provider.Ref) error {
+	_, err := do(ctx, c, opGetKey,
+		func(watch option.RequestOption) (*openai.ProjectAPIKey, error) {
+			return c.admin.Projects.APIKeys.Get(ctx, ref.Scope, ref.ID, watch)
+		},
+		func(key *openai.ProjectAPIKey) bool { return isText(key.JSON.ID) })
+	return err
 }
 
 // Find yields the keys of a project; none if it is archived, for then no key of
@@ -137,7 +140,7 @@ func (c *client) Extend(ctx context.Context, ref provider.Ref, until time.Time) 
 			return c.admin.Projects.APIKeys.Update(ctx, ref.Scope, ref.ID, params, watch)
 		},
 		func(key *openai.ProjectAPIKey) bool { return key.JSON.ExpiresAt.Valid() && key.ExpiresAt > 0 })
-	if err != nil {
+	if err = c.confirmGone(ctx, opExtendKey, ref.Scope, err, func() error { return c.readKey(ctx, ref) }); err != nil {
 		return time.Time{}, err
 	}
 	return fromUnix(res.ExpiresAt), nil

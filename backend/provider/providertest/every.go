@@ -60,9 +60,9 @@ func (b *bench) calls(key provider.Key) []call {
 }
 
 // means is the kind of a call about a key that exists. That it is gone is no
-// answer to believe from a call that deletes: the engine would forget the key.
+// answer to believe: the engine would forget the key, or its holder drop it.
 func (c call) means(kind provider.Kind) provider.Kind {
-	if kind == provider.NotFound && (c.move == Delete || c.move == DeletePrincipal) {
+	if kind == provider.NotFound && (c.move == Delete || c.move == DeletePrincipal || c.move == Extend) {
 		return provider.Unavailable
 	}
 	return kind
