@@ -82,15 +82,16 @@ func (b *backend) makePrincipal(ctx context.Context, s logical.Storage, conn *co
 	}
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
-	if err := save(ctx, s, key, principalEntry{Version: principalVersion, Principal: made}); err != nil {
+	// The role may have been deleted meanwhile, when there was nothing to retire:
+	// so the sweep looks once.
+	p, err := parseStored(key)
+	if err != nil {
 		return provider.Principal{}, err
 	}
-	// The role may have been deleted meanwhile, when there was nothing to retire.
-	p, err := parseStored(key)
-	if err == nil {
-		err = b.ledger(s).hint(ctx, p, b.now().Add(principalRetry))
+	if err := b.ledger(s).hint(ctx, p, b.now().Add(principalRetry)); err != nil {
+		return provider.Principal{}, err
 	}
-	if err != nil {
+	if err := save(ctx, s, key, principalEntry{Version: principalVersion, Principal: made}); err != nil {
 		return provider.Principal{}, err
 	}
 	b.Logger().Info("service account ready", "config", conn.name, "role", role.name, "id", made.ID)

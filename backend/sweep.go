@@ -30,7 +30,7 @@ const (
 	sweepBudget = 45 * time.Second
 	// failuresInARow is when a connection is given up until the next sweep.
 	failuresInARow = 3
-	// taintedRetry is when a mount that is being disabled tries again.
+	// taintedRetry is when a mount that is being disabled tries again; it doubles.
 	taintedRetry = 2 * time.Second
 )
 
@@ -94,7 +94,7 @@ func (b *backend) sweep(ctx context.Context, s logical.Storage) error {
 // lives on, and the next sweep reads the whole index.
 func (b *backend) drain(ctx context.Context, s logical.Storage) error {
 	b.sweeps.reset()
-	for {
+	for wait := taintedRetry; ; wait *= 2 {
 		run := &sweepRun{backend: b, storage: s, tainted: true}
 		tasks, err := run.collectAll(ctx)
 		if err != nil {
@@ -105,7 +105,7 @@ func (b *backend) drain(ctx context.Context, s logical.Storage) error {
 			return nil
 		}
 		select {
-		case <-time.After(taintedRetry):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil // what is left is in the log, and is tried again
 		}
