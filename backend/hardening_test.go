@@ -505,6 +505,40 @@ func TestRenewDoesNotBelieveABareNotFound(t *testing.T) {
 	})
 }
 
+// A dated transport answers with a Date, as HTTP servers do.
+type dated struct {
+	base http.RoundTripper
+	now  func() time.Time
+}
+
+func (d dated) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := d.base.RoundTrip(req)
+	if err == nil {
+		resp.Header.Set("Date", d.now().UTC().Format(http.TimeFormat))
+	}
+	return resp, err
+}
+
+// TestClockThatJumpsAheadKillsNoHeldKey moves this node's clock by a day, and the
+// provider's not.
+func TestClockThatJumpsAheadKillsNoHeldKey(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.engine.baseTransport = dated{m.fake.RoundTripper(), time.Now}
+		m.configure()
+		l := m.lease("creds/bot")
+		m.engine.now = func() time.Time { return time.Now().Add(24 * time.Hour) }
+		m.sweep()
+		m.wantAlive(l.key(), true)
+		m.wantRecords(1)
+		if !strings.Contains(m.log.String(), "is this node's clock ahead?") {
+			m.t.Error("the log does not tell of the clock")
+		}
+		m.engine.now = time.Now
+		m.sweepFor(72 * time.Minute) // the lease's hour, the grace, and a sweep
+		m.wantRecords(0)
+	})
+}
+
 // TestPanicInOneScopeFreesTheOthers has two pending records in two projects.
 func TestPanicInOneScopeFreesTheOthers(t *testing.T) {
 	bubble(t, func(m *testMount) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"vault-plugin-secrets-llm/backend/provider"
 )
@@ -14,6 +15,7 @@ type sweepQueue struct {
 	run    *sweepRun
 	config string
 	inARow atomic.Int64 // failures that blame the connection
+	clock  sync.Once    // asks the provider for its time
 	busy   atomic.Bool  // somebody else holds a record
 
 	mu       sync.Mutex
@@ -141,10 +143,38 @@ func (q *sweepQueue) delete(ctx context.Context, t task) {
 		return
 	}
 	if rec.State == active && !r.tainted {
+		if !q.ended(ctx, rec) {
+			r.leave(t)
+			return
+		}
 		r.Logger().Info("a key has outlived its lease; deleting it", "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID)
 	}
 	err = r.kill(ctx, r.storage, *rec)
 	q.outcome(ctx, t, err == nil, err)
+}
+
+// clockTolerance is by how much a provider's clock may lie behind ours.
+const clockTolerance = 5 * time.Minute
+
+// ended reports whether an active key has ended by its provider's clock too. Were
+// ours to jump ahead, every lease would look over, while their holders still use
+// the keys. Where the provider's time is not known, ours decides.
+func (q *sweepQueue) ended(ctx context.Context, rec *record) bool {
+	conn, err := q.run.backend.connection(ctx, q.run.storage, q.config)
+	if err != nil {
+		return true // the deletion will say so
+	}
+	q.clock.Do(func() {
+		if verifier, ok := conn.client.(provider.AdminVerifier); ok {
+			_ = q.run.noted(conn, verifier.VerifyAdmin(ctx))
+		}
+	})
+	now, known := conn.transport.Now()
+	if !known || !now.Add(clockTolerance).Before(rec.Due) {
+		return true
+	}
+	q.run.Logger().Warn("a key looks over, but not by its provider's clock; is this node's clock ahead?", "role", rec.Role, "config", rec.Config, "id", rec.ID, "provider_time", now.UTC().Format(time.RFC3339))
+	return false
 }
 
 // slot takes the slot of a record, or leaves its task.

@@ -38,6 +38,7 @@ type Transport struct {
 	gate    *gate
 	base    http.RoundTripper
 	sent    atomic.Int64
+	skew    atomic.Pointer[time.Duration] // the provider's clock less ours; nil until it answers
 }
 
 // NewTransport returns a transport. It fails if CACert holds no certificate.
@@ -93,6 +94,17 @@ func (t *Transport) Close() {
 	if c, ok := t.base.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections()
 	}
+}
+
+// Now is the time at the provider, by the Date of its last answer. It reports
+// false if no answer had one. After a jump of our own clock, it is right again
+// with the next answer.
+func (t *Transport) Now() (time.Time, bool) {
+	skew := t.skew.Load()
+	if skew == nil {
+		return time.Time{}, false
+	}
+	return time.Now().Add(*skew), true
 }
 
 type waiterKey struct{}
@@ -191,6 +203,9 @@ func (t *Transport) send(req *http.Request) (*http.Response, error) {
 			return nil, &notSentError{err: err}
 		}
 		return nil, err
+	}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		t.skew.Store(new(time.Until(date)))
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	resp.Body.Close()
