@@ -30,7 +30,12 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 	defer cancel()
 	removed := remove(ctx, req.Storage, configKey(name))
 	b.dropConnection(name)
-	return nil, firstError(b.keepIfUsed(ctx, req.Storage, name, entry), removed)
+	if err := firstError(b.keepIfUsed(ctx, req.Storage, name, entry), removed); err != nil {
+		return nil, err
+	}
+	b.connections.forget(name)
+	b.Logger().Info("connection deleted", "config", name)
+	return nil, nil
 }
 
 // keepIfUsed puts a deleted connection back if a key was issued through it in
@@ -40,7 +45,6 @@ func (b *backend) deleteConfig(ctx context.Context, req *logical.Request, d *fra
 func (b *backend) keepIfUsed(ctx context.Context, s logical.Storage, name string, entry *logical.StorageEntry) error {
 	used, err := b.ledger(s).holdsAny(ctx, name)
 	if err == nil && !used {
-		b.Logger().Info("connection deleted", "config", name)
 		return nil
 	}
 	entry.SealWrap = true

@@ -174,6 +174,16 @@ func (b *backend) dropConnection(name string) {
 	c.stale[name] = conn
 }
 
+// forget drops what is left of a deleted connection, its admin key included.
+func (c *connections) forget(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if before := c.stale[name]; before != nil {
+		before.transport.Close()
+	}
+	delete(c.stale, name)
+}
+
 // closeConnections drops all connections and what they hold open.
 func (b *backend) closeConnections() {
 	c := &b.connections

@@ -14,7 +14,7 @@ import (
 // This file is the one place that turns errors into what a caller sees.
 //
 //   - Bad input is 400 and names the field and the remedy.
-//   - Another refusal has the status that says why: 403, 404, 429.
+//   - Another refusal has the status that says why: 403, 404, 429, 503.
 //   - A provider that limits the rate for too long is 503, any other failure of
 //     a provider is 502 with its reason.
 //   - Everything else is 500, with what was being done.

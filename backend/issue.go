@@ -239,12 +239,8 @@ func (b *backend) afterFailedMint(ctx context.Context, s logical.Storage, o *ord
 // handOver records a minted key as active and makes it ready for its holder, or
 // deletes it if it cannot be handed over.
 func (b *backend) handOver(ctx context.Context, s logical.Storage, o *order, key provider.Key) (*issued, error) {
-	due := o.asked
-	if !key.ExpiresAt.IsZero() && key.ExpiresAt.Before(due) {
-		due = key.ExpiresAt
-	}
 	hash := keyHash(o.mount.Salt, key.Secret.Reveal())
-	rec, err := b.ledger(s).activate(ctx, o.rec, key, hash, due)
+	rec, err := b.ledger(s).activate(ctx, o.rec, key, hash, dueOf(o.asked, key.ExpiresAt))
 	if err != nil {
 		o.rec.KeyID = key.ID
 		return nil, b.takeBack(ctx, s, o, err)

@@ -48,7 +48,7 @@ const recordVersion = 1
 //	 "kind":"lease","config":"openai","role":"team/bot","provider":"openai",
 //	 "scope":"proj_…","key_hash":"…","created_at":"…","expires_at":"…","due":"…"}
 type record struct {
-	Version int    `json:"version"` // layout of this struct; testdata/ledger holds one of each
+	Version int    `json:"version"` // layout of this struct; testdata/storage holds one of each
 	ID      string `json:"id"`      // ours; sorts by creation; a part of Name
 	Name    string `json:"name"`    // at the provider; all that finds the key while pending
 	KeyID   string `json:"key_id"`  // at the provider; empty while pending

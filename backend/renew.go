@@ -69,12 +69,12 @@ func (b *backend) cover(ctx context.Context, s logical.Storage, rec record, role
 	if rec.covers(t.end.Add(minExpiryGrace)) {
 		return t, nil
 	}
-	expires, err := b.extend(ctx, s, rec, role, t)
+	extended, err := b.extend(ctx, s, rec, role, t)
 	switch {
 	case errors.Is(err, errGone):
 		return term{}, err
 	case err == nil:
-		rec.ExpiresAt, rec.Due = expires, expires
+		rec = extended
 	default:
 		b.Logger().Warn("a key could not be extended", "role", rec.Role, "config", rec.Config, "id", rec.ID, "error", err)
 	}
@@ -104,31 +104,29 @@ func (r record) covers(end time.Time) bool {
 	return !r.Due.Before(end)
 }
 
-// extend moves the provider's expiry past the term and records it. A key that
-// the provider does not know is an error that nothing covers.
-func (b *backend) extend(ctx context.Context, s logical.Storage, rec record, role *roleEntry, t term) (time.Time, error) {
+// extend moves the provider's expiry past the term, records it, and returns the
+// record as it then is. That the key is gone is errGone, which nothing covers.
+func (b *backend) extend(ctx context.Context, s logical.Storage, rec record, role *roleEntry, t term) (record, error) {
 	conn, err := b.connection(ctx, s, rec.Config)
 	if err != nil {
-		return time.Time{}, err
+		return record{}, err
 	}
 	extender, ok := conn.client.(provider.Extender)
 	if !ok {
-		return time.Time{}, errors.New("this provider cannot extend a key")
+		return record{}, errors.New("this provider cannot extend a key")
 	}
 	ctx, cancel := context.WithTimeout(ctx, renewBudget)
 	defer cancel()
-	expires, err := extender.Extend(ctx, rec.ref(), b.expiryFor(conn, role, t.end))
+	asked := b.expiryFor(conn, role, t.end)
+	expires, err := extender.Extend(ctx, rec.ref(), asked)
 	if provider.IsKind(err, provider.NotFound) && !b.now().Before(rec.knownFrom(conn)) {
-		return time.Time{}, errGone
+		return record{}, errGone
 	}
 	if b.noted(conn, err) != nil {
-		return time.Time{}, err
-	}
-	if _, err := b.ledger(s).extend(ctx, rec, expires, expires); err != nil {
-		return time.Time{}, err
+		return record{}, err
 	}
 	b.Logger().Debug("key extended", "role", rec.Role, "config", rec.Config, "id", rec.ID, "expires_at", expires)
-	return expires, nil
+	return b.ledger(s).extend(ctx, rec, expires, dueOf(asked, expires))
 }
 
 // renewed is the answer to a renew. MaxTTL alone holds against the increment of

@@ -12,7 +12,8 @@ import (
 	"vault-plugin-secrets-llm/backend/provider"
 )
 
-// This file deletes keys. Every deletion at a provider is here.
+// This file deletes the keys of records. Keys that share a pending record's name
+// are deleted in settle.go, and principals in principal.go.
 //
 //   - A revoke needs neither role nor caller: what the lease carries points to
 //     the record, and the record says the rest.

@@ -139,6 +139,75 @@ func (m *testMount) recordOf(l *testLease) *record {
 	return rec
 }
 
+// TestFailingProviderIsGivenUpUntilTheNextSweep counts what a sweep over many keys
+// asks of a provider that is down: each try of one key is four requests.
+func TestFailingProviderIsGivenUpUntilTheNextSweep(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		for range 200 {
+			m.lease("creds/bot", "ttl", "60s")
+		}
+		m.advance(15 * time.Minute)
+		m.fake.Inject(fakeopenai.Answer(fakeopenai.OpDeleteKey, 503, 0))
+		m.fake.ResetRequests()
+		m.sweep()
+		if got := m.fake.Count(fakeopenai.OpDeleteKey); got == 0 || got > 150 {
+			m.t.Errorf("requests to a provider that is down: %d, want a few and at most 150", got)
+		}
+		m.sweepFor(20 * time.Minute)
+		m.fake.ClearFaults()
+		m.sweepFor(3 * time.Minute)
+		for _, rec := range m.records() { // what was tried waits for its time
+			if rec.Attempts == 0 {
+				m.t.Fatal("a key that was never tried is not looked at any more")
+			}
+		}
+		m.sweepFor(70 * time.Minute)
+		m.wantRecords(0)
+	})
+}
+
+// TestEntriesOfPassedMinutesAreFound files entries under minutes that sweeps have
+// passed: one that was written late, and one that is far behind.
+func TestEntriesOfPassedMinutesAreFound(t *testing.T) {
+	for behind, within := range map[time.Duration]time.Duration{
+		5 * time.Minute: time.Minute,
+		3 * time.Hour:   indexFull + time.Minute,
+	} {
+		bubble(t, func(m *testMount) {
+			m.configure()
+			m.advance(5 * time.Hour)
+			m.sweepFor(2 * time.Minute)
+			rec := record{ID: newID(m.engine.now()), Name: "vault-x", State: pending, Config: "openai", Role: "bot", Scope: "proj_demo"}
+			rec.Due = m.engine.now().Add(-behind)
+			if err := m.engine.ledger(m.storage).write(m.t.Context(), rec, time.Time{}); err != nil {
+				m.t.Fatal(err)
+			}
+			m.sweepFor(within)
+			m.wantRecords(0)
+		})
+	}
+}
+
+func TestRetryAfterDelaysTheNextTry(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		l := m.lease("creds/bot")
+		m.fake.Inject(fakeopenai.Limited(fakeopenai.OpDeleteKey, 30*time.Minute, 1))
+		if err := l.tryRevoke(); err == nil {
+			m.t.Fatal("the revoke succeeded")
+		}
+		if wait := time.Until(m.records()[0].Due); wait < 29*time.Minute || wait > 31*time.Minute {
+			m.t.Errorf("the next try is in %s, the provider asked for 30m", wait)
+		}
+		m.fake.ResetRequests()
+		m.sweepFor(28 * time.Minute)
+		m.wantCalls("sweeps before that")
+		m.sweepFor(4 * time.Minute)
+		m.wantRecords(0)
+	})
+}
+
 func TestUnreadableRecordDoesNotStopTheSweep(t *testing.T) {
 	both(t, func(m *testMount) {
 		m.configure()

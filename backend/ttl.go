@@ -68,6 +68,16 @@ func (b *backend) within(t term, expires time.Time) term {
 	return t.shortenTo(end, b.now(), fmt.Sprintf("the provider ends this key at %s already; the lease is shortened to that", expires.UTC().Format(time.RFC3339)))
 }
 
+// dueOf is when the sweep takes an active key for lost: at the expiry that was
+// asked for, or at the provider's own if that is earlier. A provider that keeps
+// keys for longer than asked, or for ever, does not make them outlive the lease.
+func dueOf(asked, expires time.Time) time.Time {
+	if !expires.IsZero() && expires.Before(asked) {
+		return expires
+	}
+	return asked
+}
+
 // shortenTo ends a term earlier.
 func (t term) shortenTo(end time.Time, now time.Time, why string) term {
 	return term{end: end, ttl: end.Sub(now).Truncate(time.Second), warnings: append(t.warnings, why), strict: true}

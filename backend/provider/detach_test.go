@@ -74,8 +74,8 @@ func TestDetachEndsWaitForTurn(t *testing.T) {
 				defer cancel()
 				start := time.Now()
 				_, err := transport.RoundTrip(newRequest(ctx, "POST", "{}"))
-				if !errors.Is(err, why) || !noTurn(err) || time.Since(start) != goneAfter || transport.Sent() != 2 {
-					t.Errorf("got %v after %s and %d requests, want %v after %s", err, time.Since(start), transport.Sent(), why, goneAfter)
+				if !errors.Is(err, why) || !noTurn(err) || time.Since(start) != goneAfter || transport.sent.Load() != 2 {
+					t.Errorf("got %v after %s and %d requests, want %v after %s", err, time.Since(start), transport.sent.Load(), why, goneAfter)
 				}
 				if e := Classify(Call{Creates: true, Err: err}); e.Kind != Unavailable {
 					t.Errorf("got kind %s, want %s", e.Kind, Unavailable)

@@ -37,7 +37,7 @@ type Transport struct {
 	timeout time.Duration
 	gate    *gate
 	base    http.RoundTripper
-	sent    atomic.Int64
+	sent    atomic.Int64                  // requests that have left so far
 	skew    atomic.Pointer[time.Duration] // the provider's clock less ours; nil until it answers
 }
 
@@ -85,9 +85,6 @@ func (t *Transport) HTTPClient() *http.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
-
-// Sent is the number of requests that have left so far.
-func (t *Transport) Sent() int64 { return t.sent.Load() }
 
 // Close drops idle connections. Requests under way go on.
 func (t *Transport) Close() {

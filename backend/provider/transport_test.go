@@ -117,7 +117,7 @@ func TestTransportRepeats(t *testing.T) {
 				transport := newTransport(t, test.base)
 				start := time.Now()
 				_, _ = transport.RoundTrip(newRequest(ctx, method, "{}"))
-				if got := transport.Sent(); got != test.sent {
+				if got := transport.sent.Load(); got != test.sent {
 					t.Errorf("sent %d times, want %d", got, test.sent)
 				}
 				if took := time.Since(start); took > 2*time.Second || test.sent > 1 && took < 800*time.Millisecond {
@@ -176,8 +176,8 @@ func TestTransportTellsRateLimitThatOutlastsTheCaller(t *testing.T) {
 		if !IsKind(err, RateLimited) || RetryAfter(err) != 90*time.Second {
 			t.Errorf("got %v, want to be told of the pause", err)
 		}
-		if took := time.Since(start); took != 0 || transport.Sent() != 1 {
-			t.Errorf("took %s and sent %d, want no wait and one request", took, transport.Sent())
+		if took := time.Since(start); took != 0 || transport.sent.Load() != 1 {
+			t.Errorf("took %s and sent %d, want no wait and one request", took, transport.sent.Load())
 		}
 	})
 }
@@ -200,8 +200,8 @@ func TestTransportHonoursRetryAfterOfOutage(t *testing.T) {
 			if err != nil || resp.StatusCode != 503 {
 				t.Fatalf("got %v, %v", resp, err)
 			}
-			if transport.Sent() != want.sent || time.Since(start) != want.took {
-				t.Errorf("Retry-After %s: sent %d in %s, want %d in %s", seconds, transport.Sent(), time.Since(start), want.sent, want.took)
+			if transport.sent.Load() != want.sent || time.Since(start) != want.took {
+				t.Errorf("Retry-After %s: sent %d in %s, want %d in %s", seconds, transport.sent.Load(), time.Since(start), want.sent, want.took)
 			}
 		})
 	}
@@ -213,8 +213,8 @@ func TestTransportWithoutBodyToRepeat(t *testing.T) {
 		req := newRequest(t.Context(), "POST", "{}")
 		req.GetBody = nil
 		resp, err := transport.RoundTrip(req)
-		if err != nil || resp.StatusCode != 429 || transport.Sent() != 1 {
-			t.Errorf("got %v, %v after %d requests, want the first answer", resp, err, transport.Sent())
+		if err != nil || resp.StatusCode != 429 || transport.sent.Load() != 1 {
+			t.Errorf("got %v, %v after %d requests, want the first answer", resp, err, transport.sent.Load())
 		}
 	})
 }
@@ -258,8 +258,8 @@ func TestTransportTimeout(t *testing.T) {
 					t.Errorf("took %s, want 30s", took)
 				}
 				_, err = transport.RoundTrip(newRequest(t.Context(), "GET", ""))
-				if took := time.Since(start); err == nil || took < 150*time.Second || transport.Sent() != 5 {
-					t.Errorf("got %v after %s and %d requests, want three repeats", err, took, transport.Sent())
+				if took := time.Since(start); err == nil || took < 150*time.Second || transport.sent.Load() != 5 {
+					t.Errorf("got %v after %s and %d requests, want three repeats", err, took, transport.sent.Load())
 				}
 			})
 		})
@@ -318,8 +318,8 @@ func TestTransportClosesBodyOfRequestWithoutTurn(t *testing.T) {
 	req := newRequest(ctx, "POST", "{}")
 	body := &closeWatch{Reader: strings.NewReader("{}")}
 	req.Body = body
-	if _, err := transport.RoundTrip(req); !errors.Is(err, context.Canceled) || !body.closed || transport.Sent() != 0 {
-		t.Errorf("got %v, closed %t, sent %d", err, body.closed, transport.Sent())
+	if _, err := transport.RoundTrip(req); !errors.Is(err, context.Canceled) || !body.closed || transport.sent.Load() != 0 {
+		t.Errorf("got %v, closed %t, sent %d", err, body.closed, transport.sent.Load())
 	}
 }
 
@@ -333,7 +333,7 @@ func (c *closeWatch) Close() error { c.closed = true; return nil }
 func TestTransportFollowsNoRedirect(t *testing.T) {
 	transport := newTransport(t, always(307, "Location", "https://elsewhere.test/"))
 	resp, err := transport.HTTPClient().Do(newRequest(t.Context(), "POST", "{}"))
-	if err != nil || resp.StatusCode != 307 || transport.Sent() != 1 {
-		t.Errorf("got %v, %v after %d requests, want the redirect", resp, err, transport.Sent())
+	if err != nil || resp.StatusCode != 307 || transport.sent.Load() != 1 {
+		t.Errorf("got %v, %v after %d requests, want the redirect", resp, err, transport.sent.Load())
 	}
 }
