@@ -6,7 +6,7 @@
 // it mints, deletes and finds keys. What only some providers can do is an
 // optional interface that a Client implements when its API allows it, as
 // io.ReaderFrom does: [Extender], [PrincipalKeeper], [AdminVerifier],
-// [RoleChecker].
+// [AdminRotator], [RoleChecker].
 //
 // To write a provider: implement Provider and Client on the provider's official
 // SDK with the SDK's retries off, send every request through
@@ -116,6 +116,40 @@ type AdminVerifier interface {
 	VerifyAdmin(ctx context.Context) error
 }
 
+// An AdminRotator can replace the admin key that it was connected with: it mints
+// another one, and a client that is connected with that deletes the first.
+type AdminRotator interface {
+	AdminVerifier
+
+	// AdminScope returns what DeleteAdmin needs as Ref.Scope: something of the
+	// account that other accounts cannot see, so that a "not found" from the wrong
+	// account is told from one that means gone. A project id at OpenAI.
+	AdminScope(ctx context.Context) (string, error)
+
+	// MintAdmin creates an admin key that may do what the client's own may. Name
+	// is unique; a zero expires asks for none. It is sent and fails as Mint is.
+	MintAdmin(ctx context.Context, name string, expires time.Time) (Key, error)
+
+	// TryAdmin uses each capability that the engine needs of the client's own
+	// admin key, whose id is given, and changes nothing. A new key may be refused
+	// as Unauthorized until it is known everywhere; Forbidden means that it is too
+	// weak. That no admin key can be deleted just now is no failure: the deletion
+	// that follows a rotation can wait.
+	TryAdmin(ctx context.Context, id string) error
+
+	// IdentifyAdmin returns the ids of the admin keys of the account that may be
+	// key, as far as the provider shows. One id is an answer; none or several
+	// leave it open.
+	IdentifyAdmin(ctx context.Context, key Secret) ([]string, error)
+
+	// DeleteAdmin deletes an admin key of the account. Only one that is proven to
+	// be gone is a NotFound error.
+	DeleteAdmin(ctx context.Context, ref Ref) error
+
+	// FindAdmins yields every admin key of the account, as Find does.
+	FindAdmins(ctx context.Context) iter.Seq2[Found, error]
+}
+
 // A RoleChecker can tell whether what a role names exists at the provider.
 type RoleChecker interface {
 	// CheckRoleAt returns a *FieldError for a role that names something unknown
@@ -169,6 +203,7 @@ const (
 	CanExtend         = "extend"
 	CanKeepPrincipals = "principal"
 	CanVerifyAdmin    = "verify_admin"
+	CanRotateAdmin    = "rotate_admin"
 	CanCheckRoles     = "check_role"
 )
 
@@ -183,6 +218,9 @@ func Capabilities(c Client) []string {
 	}
 	if _, ok := c.(AdminVerifier); ok {
 		can = append(can, CanVerifyAdmin)
+	}
+	if _, ok := c.(AdminRotator); ok {
+		can = append(can, CanRotateAdmin)
 	}
 	if _, ok := c.(RoleChecker); ok {
 		can = append(can, CanCheckRoles)

@@ -3,10 +3,12 @@ package openai
 import (
 	"cmp"
 	"context"
+	"iter"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/packages/pagination"
+	"github.com/openai/openai-go/v3/packages/param"
 
 	"vault-plugin-secrets-llm/backend/provider"
 )
@@ -51,20 +53,8 @@ func (c *client) EnsurePrincipal(ctx context.Context, name string, role provider
 // findAccount returns the oldest account of a name; one without id if there is
 // none.
 func (c *client) findAccount(ctx context.Context, project, name string) (account, error) {
-	type page = pagination.ConversationCursorPage[openai.ProjectServiceAccount]
-	id := func(a openai.ProjectServiceAccount) (string, bool) { return a.ID, isText(a.JSON.ID) }
-	fetch := func(after string) (*page, error) {
-		query := openai.AdminOrganizationProjectServiceAccountListParams{Limit: openai.Int(pageSize)}
-		if after != "" {
-			query.After = openai.String(after)
-		}
-		return do(ctx, c, opListAccounts,
-			func(watch option.RequestOption) (*page, error) {
-				return c.admin.Projects.ServiceAccounts.List(ctx, project, query, watch)
-			}, validPage(id))
-	}
 	var oldest openai.ProjectServiceAccount
-	for a, err := range all(opListAccounts, id, fetch) {
+	for a, err := range c.accounts(ctx, project) {
 		if err != nil {
 			return account{}, err
 		}
@@ -73,6 +63,19 @@ func (c *client) findAccount(ctx context.Context, project, name string) (account
 		}
 	}
 	return account{id: oldest.ID, hasAccess: hasAccess(oldest)}, nil
+}
+
+// accounts lists the service accounts of a project.
+func (c *client) accounts(ctx context.Context, project string) iter.Seq2[openai.ProjectServiceAccount, error] {
+	type page = pagination.ConversationCursorPage[openai.ProjectServiceAccount]
+	return all(ctx, c, list[openai.ProjectServiceAccount, page]{
+		op: opListAccounts, read: byLastID[openai.ProjectServiceAccount],
+		id: func(a openai.ProjectServiceAccount) (string, bool) { return a.ID, isText(a.JSON.ID) },
+		fetch: func(after param.Opt[string], watch option.RequestOption) (*page, error) {
+			return c.admin.Projects.ServiceAccounts.List(ctx, project,
+				openai.AdminOrganizationProjectServiceAccountListParams{After: after, Limit: openai.Int(pageSize)}, watch)
+		},
+	})
 }
 
 // older is an order of all accounts, so that every caller chooses the same one.
@@ -137,16 +140,24 @@ func (c *client) DeletePrincipal(ctx context.Context, p provider.Principal) erro
 	})
 }
 
-// VerifyAdmin lists one project.
+// VerifyAdmin lists one project. An organization may have none.
 func (c *client) VerifyAdmin(ctx context.Context) error {
-	type page = pagination.ConversationCursorPage[openai.Project]
-	query := openai.AdminOrganizationProjectListParams{Limit: openai.Int(1)}
-	_, err := do(ctx, c, opListProjects,
-		func(watch option.RequestOption) (*page, error) {
-			return c.admin.Projects.List(ctx, query, watch)
-		},
-		func(p *page) bool { return p.JSON.Data.Valid() })
+	_, _, err := c.firstProject(ctx)
 	return err
+}
+
+// firstProject returns the id of a project that is not archived, and whether
+// there is one.
+func (c *client) firstProject(ctx context.Context) (id string, found bool, err error) {
+	type page = pagination.ConversationCursorPage[openai.Project]
+	first, found, err := head(all(ctx, c, list[openai.Project, page]{
+		op: opListProjects, read: byLastID[openai.Project],
+		id: func(p openai.Project) (string, bool) { return p.ID, isText(p.JSON.ID) },
+		fetch: func(after param.Opt[string], watch option.RequestOption) (*page, error) {
+			return c.admin.Projects.List(ctx, openai.AdminOrganizationProjectListParams{After: after, Limit: openai.Int(1)}, watch)
+		},
+	}))
+	return first.ID, found, err
 }
 
 // CheckRoleAt asks for the role's project. Nothing can be made in an archived

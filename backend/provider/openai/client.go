@@ -42,6 +42,7 @@ var (
 	_ provider.Extender        = (*client)(nil)
 	_ provider.PrincipalKeeper = (*client)(nil)
 	_ provider.AdminVerifier   = (*client)(nil)
+	_ provider.AdminRotator    = (*client)(nil)
 	_ provider.RoleChecker     = (*client)(nil)
 )
 
@@ -145,7 +146,8 @@ func reason(ctx context.Context, x exchange, err error) string {
 	return ""
 }
 
-// refuse is an error about what was asked, before any call.
+// refuse is an error about what was asked, which OpenAI has not been asked or
+// cannot do.
 func refuse(op operation, problem string) error {
 	return &provider.Error{Kind: provider.Invalid, Provider: name, Op: op.name, Reason: problem}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/packages/pagination"
+	"github.com/openai/openai-go/v3/packages/param"
 
 	"vault-plugin-secrets-llm/backend/provider"
 )
@@ -87,24 +88,10 @@ func (c *client) readKey(ctx context.Context, ref provider.Ref) error {
 }
 
 // Find yields the keys of a project; none if it is archived, for then no key of
-// it works. A list without owner_project_access may hide keys that work, so it
-// asks for any.
+// it works.
 func (c *client) Find(ctx context.Context, project string) iter.Seq2[provider.Found, error] {
-	fetch := func(after string) (*pagination.ConversationCursorPage[openai.ProjectAPIKey], error) {
-		query := openai.AdminOrganizationProjectAPIKeyListParams{
-			Limit:              openai.Int(pageSize),
-			OwnerProjectAccess: openai.AdminOrganizationProjectAPIKeyListParamsOwnerProjectAccessAny,
-		}
-		if after != "" {
-			query.After = openai.String(after)
-		}
-		return do(ctx, c, opListKeys,
-			func(watch option.RequestOption) (*pagination.ConversationCursorPage[openai.ProjectAPIKey], error) {
-				return c.admin.Projects.APIKeys.List(ctx, project, query, watch)
-			}, validPage(keyID))
-	}
 	return func(yield func(provider.Found, error) bool) {
-		for key, err := range all(opListKeys, keyID, fetch) {
+		for key, err := range c.keys(ctx, project) {
 			if provider.IsKind(err, provider.Invalid) {
 				if closed, _ := c.projectClosed(ctx, project); closed {
 					return
@@ -115,6 +102,21 @@ func (c *client) Find(ctx context.Context, project string) iter.Seq2[provider.Fo
 			}
 		}
 	}
+}
+
+// keys lists the keys of a project. A list without owner_project_access may hide
+// keys that work, so it asks for any.
+func (c *client) keys(ctx context.Context, project string) iter.Seq2[openai.ProjectAPIKey, error] {
+	type page = pagination.ConversationCursorPage[openai.ProjectAPIKey]
+	return all(ctx, c, list[openai.ProjectAPIKey, page]{
+		op: opListKeys, id: keyID, read: byLastID[openai.ProjectAPIKey],
+		fetch: func(after param.Opt[string], watch option.RequestOption) (*page, error) {
+			return c.admin.Projects.APIKeys.List(ctx, project, openai.AdminOrganizationProjectAPIKeyListParams{
+				After: after, Limit: openai.Int(pageSize),
+				OwnerProjectAccess: openai.AdminOrganizationProjectAPIKeyListParamsOwnerProjectAccessAny,
+			}, watch)
+		},
+	})
 }
 
 func keyID(key openai.ProjectAPIKey) (string, bool) { return key.ID, isText(key.JSON.ID) }

@@ -1,6 +1,7 @@
 package openai_test
 
 import (
+	"crypto/rand"
 	"net/http"
 	"slices"
 	"testing"
@@ -62,6 +63,41 @@ func (w *world) URLs() []string {
 
 func (w *world) Plant(name string) { w.PlantKey(project, name) }
 
+func (w *world) AdminKeys() []provider.Found {
+	var keys []provider.Found
+	for _, key := range w.Server.AdminKeys() {
+		if !key.Deleted && (key.ExpiresAt.IsZero() || time.Now().Before(key.ExpiresAt)) {
+			keys = append(keys, provider.Found{
+				ID: key.ID, Name: key.Name, PrincipalID: key.ServiceAccountID,
+				CreatedAt: key.CreatedAt, ExpiresAt: key.ExpiresAt,
+			})
+		}
+	}
+	return keys
+}
+
+func (w *world) Principals() int { return len(w.ServiceAccounts(project)) }
+
+// PlantAdmin makes a key that ends as no random one does, or as the first.
+func (w *world) PlantAdmin(name string, twin bool) {
+	end := "_-_"
+	if first := w.AdminKey(); twin {
+		end = first[len(first)-3:]
+	}
+	w.PlantAdminKey(name, "sk-admin-"+rand.Text()+end)
+}
+
+func (w *world) TreatAdmins(t providertest.Treatment) {
+	w.SetKnobs(fakeopenai.Knobs{
+		WeakerAdminKeys: t.Weaker, AdminKeyDelay: t.Delay, AdminKeyHideFor: t.HideFor, AdminKeyMaxExpiry: t.Lifetime,
+	})
+}
+
+func (w *world) Stranger() (provider.Settings, http.RoundTripper) {
+	other := fakeopenai.New(fakeopenai.WithProject("proj_other"))
+	return (&world{other}).Settings(), other.RoundTripper()
+}
+
 var ops = map[providertest.Move]fakeopenai.Op{
 	providertest.Mint:            fakeopenai.OpCreateKey,
 	providertest.Delete:          fakeopenai.OpDeleteKey,
@@ -73,6 +109,10 @@ var ops = map[providertest.Move]fakeopenai.Op{
 	providertest.DeletePrincipal: fakeopenai.OpDeleteServiceAccount,
 	providertest.VerifyAdmin:     fakeopenai.OpListProjects,
 	providertest.CheckRole:       fakeopenai.OpGetProject,
+	providertest.MintAdmin:       fakeopenai.OpCreateAdminKey,
+	providertest.FindAdmins:      fakeopenai.OpListAdminKeys,
+	providertest.ReadAdmin:       fakeopenai.OpGetAdminKey,
+	providertest.DeleteAdmin:     fakeopenai.OpDeleteAdminKey,
 }
 
 func (w *world) Count(m providertest.Move) int { return w.Server.Count(ops[m]) }
@@ -131,7 +171,7 @@ func TestAbilities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"check_role", "extend", "mint", "principal", "verify_admin"}
+	want := []string{"check_role", "extend", "mint", "principal", "rotate_admin", "verify_admin"}
 	if got := provider.Capabilities(client); !slices.Equal(got, want) {
 		t.Errorf("got abilities %q, want %q", got, want)
 	}

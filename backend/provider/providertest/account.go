@@ -32,12 +32,7 @@ func verifiesAdmin(b *bench) {
 		}
 	}
 
-	other := b.Settings()
-	other.AdminKey = other.AdminKey + "x"
-	client, err := b.provider.Connect(other, b.transport)
-	if err != nil {
-		b.Fatal(err)
-	}
+	client := b.connect(b.Settings().AdminKey + "x")
 	b.wantKind(b.note(client.(provider.AdminVerifier).VerifyAdmin(b.Context())), provider.Unauthorized)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -22,29 +23,46 @@ type bench struct {
 	transport *provider.Transport
 	client    provider.Client
 	principal provider.Principal // of the role; zero where there are none
+	witness   string             // see rotator.adminScope
 
-	errs []error // all that the client returned
+	errs    []error           // all that clients returned
+	clients []provider.Client // all that there were
 }
 
 func newBench(t *testing.T, h Harness) *bench {
 	w := h.New(t)
-	transport, err := provider.NewTransport(provider.TransportConfig{
-		Timeout: timeout, MaxConcurrency: 4, Base: w.RoundTripper(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := h.Provider.Connect(w.Settings(), transport)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{T: t, World: w, provider: h.Provider, transport: transport, client: client}
-	if keeper, ok := client.(provider.PrincipalKeeper); ok {
+	b := &bench{T: t, World: w, provider: h.Provider}
+	b.transport = b.newTransport(w.RoundTripper())
+	b.client = b.connect(w.Settings().AdminKey)
+	if keeper, ok := b.client.(provider.PrincipalKeeper); ok {
+		var err error
 		if b.principal, err = keeper.EnsurePrincipal(t.Context(), "vault-test-bot", w.Role()); err != nil {
 			t.Fatalf("the principal of a new account: %v", err)
 		}
 	}
 	return b
+}
+
+func (b *bench) newTransport(base http.RoundTripper) *provider.Transport {
+	b.Helper()
+	transport, err := provider.NewTransport(provider.TransportConfig{Timeout: timeout, MaxConcurrency: 4, Base: base})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return transport
+}
+
+// connect returns a client with an admin key, which need not work.
+func (b *bench) connect(admin provider.Secret) provider.Client {
+	b.Helper()
+	settings := b.Settings()
+	settings.AdminKey = admin
+	client, err := b.provider.Connect(settings, b.transport)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.clients = append(b.clients, client)
+	return client
 }
 
 func (b *bench) scope() string { return b.provider.Scope(b.Role()) }
@@ -187,7 +205,9 @@ func (b *bench) wantNoLeak() {
 		}
 	}
 	texts = append(texts, b.URLs()...)
-	texts = append(texts, fmt.Sprintf("%v\n%+v\n%#v", b.client, b.client, b.client))
+	for _, client := range b.clients {
+		texts = append(texts, fmt.Sprintf("%v\n%+v\n%#v", client, client, client))
+	}
 	for _, text := range texts {
 		for _, secret := range b.Secrets() {
 			if strings.Contains(text, secret) {

@@ -3,6 +3,7 @@ package providertest
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"vault-plugin-secrets-llm/backend/provider"
@@ -56,13 +57,16 @@ func (b *bench) calls(key provider.Key) []call {
 		all = append(all, call{FindPrincipal, ensure}, call{CreatePrincipal, ensure},
 			call{DeletePrincipal, func() error { return b.note(k.DeletePrincipal(b.Context(), b.principal)) }})
 	}
+	if r, ok := b.rotator(); ok {
+		all = append(all, adminCalls(r)...)
+	}
 	return all
 }
 
 // means is the kind of a call about a key that exists. That it is gone is no
 // answer to believe: the engine would forget the key, or its holder drop it.
 func (c call) means(kind provider.Kind) provider.Kind {
-	if kind == provider.NotFound && (c.move == Delete || c.move == DeletePrincipal || c.move == Extend) {
+	if kind == provider.NotFound && slices.Contains([]Move{Delete, DeletePrincipal, DeleteAdmin, Extend}, c.move) {
 		return provider.Unavailable
 	}
 	return kind
@@ -105,6 +109,9 @@ func (b *bench) wantUntouched(key provider.Key) {
 		b.Error("the key does not live")
 	}
 	b.wantKeys(1)
+	if w, ok := b.World.(AdminWorld); ok && len(w.AdminKeys()) != 1 {
+		b.Errorf("got %d admin keys, want the first alone", len(w.AdminKeys()))
+	}
 }
 
 func everyEcho(b *bench) {

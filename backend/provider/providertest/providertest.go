@@ -65,6 +65,32 @@ type World interface {
 	Spoils() []string
 }
 
+// An AdminWorld is what a World must be as well if the provider's clients are
+// provider.AdminRotators. There is one admin key at first, that of the Settings.
+type AdminWorld interface {
+	// AdminKeys are the admin keys that exist and are not expired.
+	AdminKeys() []provider.Found
+	// AdminAlive reports whether the provider takes an admin key now.
+	AdminAlive(secret string) bool
+	// Principals is how many principals exist in the role's scope.
+	Principals() int
+	// PlantAdmin makes an admin key that somebody else uses. What the provider
+	// shows of a twin is what it shows of the admin key in the Settings.
+	PlantAdmin(name string, twin bool)
+	// TreatAdmins says how admin keys are treated that are minted from now on.
+	TreatAdmins(Treatment)
+	// Stranger reaches another account, which knows nothing of this one.
+	Stranger() (provider.Settings, http.RoundTripper)
+}
+
+// A Treatment is what may happen to new admin keys.
+type Treatment struct {
+	Weaker   bool          // they may only read
+	Delay    time.Duration // they are refused for so long
+	HideFor  time.Duration // they are not listed for so long
+	Lifetime time.Duration // they live no longer, whatever was asked; 0 for as asked
+}
+
 // A Move is a kind of request that a provider makes.
 type Move string
 
@@ -80,6 +106,10 @@ const (
 	DeletePrincipal Move = "delete principal"
 	VerifyAdmin     Move = "verify admin"
 	CheckRole       Move = "check role"
+	MintAdmin       Move = "mint admin"
+	FindAdmins      Move = "find admins" // to identify one, too
+	ReadAdmin       Move = "read admin"
+	DeleteAdmin     Move = "delete admin"
 )
 
 // A Fault is what requests of a move meet.
@@ -123,6 +153,9 @@ func Run(t *testing.T, h Harness) {
 		{"extend", extendChecks},
 		{"principal", principalChecks},
 		{"account", accountChecks},
+		{"admin", adminChecks},
+		{"admin find", adminFindChecks},
+		{"admin try", adminTryChecks},
 		{"every", everyChecks},
 	}
 	for _, g := range groups {

@@ -10,14 +10,16 @@ import (
 // An adminKey is an admin API key.
 type adminKey struct {
 	AdminKey
-	goodFrom time.Time // refused before; zero for keys that were there first
+	born     time.Time // AdminKey.CreatedAt is cut to the second; zero for keys that were there first
+	goodFrom time.Time // refused before; zero for never
 }
 
 // addAdminLocked makes an admin key. A goodFrom and an expiry of zero are none.
 func (s *Server) addAdminLocked(name, secret string, goodFrom, expiry time.Time) *adminKey {
-	a := &adminKey{goodFrom: goodFrom, AdminKey: AdminKey{
+	now := s.clock()
+	a := &adminKey{born: now, goodFrom: goodFrom, AdminKey: AdminKey{
 		ID: "key_" + random(24), Name: name, Secret: secret,
-		CreatedAt: s.clock().Truncate(time.Second), ExpiresAt: expiry,
+		CreatedAt: now.Truncate(time.Second), ExpiresAt: expiry,
 	}}
 	s.admins = append(s.admins, a)
 	return a
@@ -48,14 +50,24 @@ func (a *adminKey) shown() object {
 		{"created_at", a.CreatedAt.Unix()},
 		{"expires_at", unix(a.ExpiresAt)},
 		{"last_used_at", nil},
-		{"owner", object{
-			{"type", "user"},
-			{"object", "organization.user"},
-			{"id", "user_ada"},
-			{"name", "Ada"},
-			{"created_at", 0},
-			{"role", roleOwner},
-		}},
+		{"owner", a.owner()},
+	}
+}
+
+// owner is who an admin key belongs to. By the field's description that is a
+// user; the specification's example shows a service account (OpenAPI spec 2.3.0).
+func (a *adminKey) owner() object {
+	kind, id, name := "user", "user_ada", "Ada"
+	if a.ServiceAccountID != "" {
+		kind, id, name = "service_account", a.ServiceAccountID, "Terraform"
+	}
+	return object{
+		{"type", kind},
+		{"object", "organization." + kind},
+		{"id", id},
+		{"name", name},
+		{"created_at", 0},
+		{"role", roleOwner},
 	}
 }
 
@@ -72,16 +84,24 @@ func (s *Server) createAdminKey(c *call) (object, *refusal) {
 	}
 	a := s.addAdminLocked(name, newSecret("sk-admin-"), c.now.Add(c.knobs.AdminKeyDelay), expiry)
 	a.ReadOnly = c.knobs.WeakerAdminKeys
+	if c.knobs.AdminKeysOfServiceAccount {
+		a.ServiceAccountID = "sa_" + random(24)
+	}
 	return append(a.shown(), member{"value", a.Secret}), nil
 }
 
-// adminExpiry reads expires_in_seconds. The policies are for project keys.
+// adminExpiry reads expires_in_seconds. The policies for project keys do not
+// apply.
 func adminExpiry(c *call, f *fields) time.Time {
 	seconds, given := f.seconds()
+	life := time.Duration(seconds) * time.Second
+	if most := c.knobs.AdminKeyMaxExpiry; most > 0 && (!given || life > most) {
+		life, given = most, true
+	}
 	if !given {
 		return time.Time{}
 	}
-	return c.now.Truncate(time.Second).Add(time.Duration(seconds) * time.Second)
+	return c.now.Add(life).Truncate(time.Second)
 }
 
 // adminKeyLocked finds the admin key that a path names.
@@ -134,5 +154,7 @@ func (s *Server) listAdminKeys(c *call) (object, *refusal) {
 		items = slices.Clone(items)
 		slices.Reverse(items)
 	}
-	return page(c, query, items, placeIn(items), func(a *adminKey) bool { return !a.Deleted })
+	return page(c, query, items, placeIn(items), func(a *adminKey) bool {
+		return !a.Deleted && c.now.Sub(a.born) >= c.knobs.AdminKeyHideFor
+	})
 }

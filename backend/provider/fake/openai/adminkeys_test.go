@@ -100,6 +100,117 @@ func TestAdminKeyKnobs(t *testing.T) {
 	})
 }
 
+// A read-only key learns nothing of what there is: 403 comes before 404 and 400.
+func TestWeakAdminKeyIsRefusedBeforeLookup(t *testing.T) {
+	w := newWorld(t, WithKnobs(Knobs{WeakerAdminKeys: true}))
+	weak := w.ok("POST", adminsPath, `{"name":"weak"}`).text("value")
+	for _, call := range []struct{ method, path, body string }{
+		{"POST", accountsPath, `{}`},
+		{"POST", accountsPath + "/x", `{"role":"member"}`},
+		{"POST", accountsPath + "/x", `{}`},
+		{"POST", accountsPath + "/x/api_keys", `{}`},
+		{"POST", projectsPath + "/x/service_accounts/x/api_keys", `{}`},
+		{"POST", keysPath + "/x", `{"expires_in_seconds":60}`},
+		{"DELETE", keysPath + "/x", ""},
+		{"DELETE", accountsPath + "/x", ""},
+		{"DELETE", adminsPath + "/x", ""},
+		{"POST", adminsPath, `{}`},
+	} {
+		w.wantRefusal(w.do(w.request(t.Context(), call.method, call.path, weak, call.body)), 403, call.method+" "+call.path)
+	}
+	w.wantLive(0)
+}
+
+func TestAdminKeysForbidden(t *testing.T) {
+	w := newWorld(t)
+	second, _ := w.AddAdminKey()
+	w.SetKnobs(Knobs{AdminKeysForbidden: true})
+	w.refused(403, "GET", adminsPath, "")
+	w.refused(403, "POST", adminsPath, `{"name":"x"}`)
+	for _, id := range []string{second, "key_x"} {
+		w.refused(403, "GET", adminsPath+"/"+id, "")
+		w.refused(403, "DELETE", adminsPath+"/"+id, "")
+	}
+	w.ok("GET", projectsPath, "")
+	w.mint(w.account("bot"), `{}`)
+	if got := len(w.AdminKeys()); got != 2 || w.AdminKeys()[1].Deleted {
+		t.Errorf("admin keys = %+v, want two", w.AdminKeys())
+	}
+}
+
+func TestYoungAdminKeyIsHidden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, WithKnobs(Knobs{AdminKeyHideFor: time.Minute}))
+		first := w.AdminKeys()[0].ID
+		young := w.ok("POST", adminsPath, `{"name":"young"}`).text("id")
+		time.Sleep(time.Minute - time.Second)
+		if got := w.list(adminsPath, ""); !slices.Equal(got, []string{first}) {
+			t.Errorf("keys = %v, want %v alone", got, first)
+		}
+		w.ok("GET", adminsPath+"/"+young, "")
+		time.Sleep(time.Second)
+		if got := w.list(adminsPath, ""); !slices.Equal(got, []string{first, young}) {
+			t.Errorf("keys = %v, want both", got)
+		}
+	})
+}
+
+func TestAdminKeyMaxExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, WithKnobs(Knobs{AdminKeyMaxExpiry: time.Hour, MaxExpiry: time.Minute, ExpiryPolicy: time.Minute}))
+		for body, want := range map[string]time.Duration{
+			`{"name":"x"}`:                             time.Hour,
+			`{"name":"x","expires_in_seconds":7200}`:   time.Hour,
+			`{"name":"x","expires_in_seconds":1800}`:   30 * time.Minute,
+			`{"name":"x","expires_in_seconds":3600}`:   time.Hour,
+			`{"name":"x","expires_in_seconds":999999}`: time.Hour,
+		} {
+			at, _ := w.ok("POST", adminsPath, body).at("expires_at").(float64)
+			if got := time.Until(time.Unix(int64(at), 0)); got != want {
+				t.Errorf("%s: life = %s, want %s", body, got, want)
+			}
+		}
+		time.Sleep(time.Hour)
+		for _, a := range w.AdminKeys()[1:] {
+			if w.AdminAlive(a.Secret) {
+				t.Errorf("admin key %s is alive, want it expired", a.ID)
+			}
+		}
+	})
+}
+
+func TestAdminKeyOwners(t *testing.T) {
+	w := newWorld(t)
+	w.SetKnobs(Knobs{AdminKeysOfServiceAccount: true})
+	r := w.ok("POST", adminsPath, `{"name":"x"}`)
+	made := w.AdminKeys()[1]
+	if made.ServiceAccountID == "" || r.text("owner", "id") != made.ServiceAccountID ||
+		r.text("owner", "type") != "service_account" || r.text("owner", "object") != "organization.service_account" {
+		t.Errorf("owner = %v, want service account %q", r.at("owner"), made.ServiceAccountID)
+	}
+	r = w.ok("GET", adminsPath+"/"+w.AdminKeys()[0].ID, "")
+	if w.AdminKeys()[0].ServiceAccountID != "" || r.text("owner", "type") != "user" || r.text("owner", "object") != "organization.user" {
+		t.Errorf("owner = %v, want a user", r.at("owner"))
+	}
+}
+
+func TestPlantAdminKey(t *testing.T) {
+	w := newWorld(t)
+	first := w.AdminKey()
+	secret := "sk-admin-another" + first[len(first)-3:]
+	planted := w.PlantAdminKey("ada's script", secret)
+	if planted.Name != "ada's script" || planted.Secret != secret || !w.AdminAlive(secret) {
+		t.Errorf("planted %+v, alive %t", planted, w.AdminAlive(secret))
+	}
+	r := w.ok("GET", adminsPath, "")
+	if a, b := r.text("data", 0, "redacted_value"), r.text("data", 1, "redacted_value"); a == "" || a != b {
+		t.Errorf("redacted values %q and %q, want the same", a, b)
+	}
+	if r.text("data", 1, "id") != planted.ID {
+		t.Errorf("listed %s, want %s", r.text("data", 1, "id"), planted.ID)
+	}
+}
+
 func TestSecretsHoldsEverySecret(t *testing.T) {
 	w := newWorld(t)
 	account := w.account("bot")

@@ -30,6 +30,7 @@
 //	s.DeleteKey(id)
 //	s.PlantKey("proj_demo", "ada's laptop")
 //	s.RevokeAdminKey(s.AdminKeys()[0].ID)
+//	s.PlantAdminKey("ada's script", "sk-admin-…xyz")
 //
 // # Faults
 //

@@ -48,6 +48,17 @@ type Knobs struct {
 
 	// AdminKeyDelay is how long a new admin key is refused with 401.
 	AdminKeyDelay time.Duration
+	// AdminKeyHideFor keeps new admin keys out of lists for a while.
+	AdminKeyHideFor time.Duration
+	// AdminKeyMaxExpiry, if set, silently shortens the lives of new admin keys, as
+	// MaxExpiry does those of project keys, and gives one to those without.
+	AdminKeyMaxExpiry time.Duration
+	// AdminKeysOfServiceAccount makes the admin keys that are created from now on
+	// belong to a service account each, instead of a person.
+	AdminKeysOfServiceAccount bool
+	// AdminKeysForbidden answers 403 to all that concerns admin keys, whoever asks,
+	// as to a restricted key.
+	AdminKeysForbidden bool
 	// AdminSelfDeleteForbidden answers 403 to an admin key that deletes itself.
 	AdminSelfDeleteForbidden bool
 	// WeakerAdminKeys makes the admin keys that are created from now on read-only:

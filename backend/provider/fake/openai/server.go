@@ -87,7 +87,7 @@ func New(opts ...Option) *Server {
 		set.projects = []string{DefaultProject}
 	}
 	for _, secret := range set.admins {
-		s.addAdminLocked("first", secret, time.Time{}, time.Time{})
+		s.addAdminLocked("first", secret, time.Time{}, time.Time{}).born = time.Time{}
 	}
 	for _, id := range set.projects {
 		s.addProjectLocked(id)
@@ -169,8 +169,20 @@ func (s *Server) authoriseLocked(c *call, now time.Time) *refusal {
 	if c.admin = s.adminLocked(secret); c.admin == nil || !s.adminAcceptedLocked(c.admin, now) {
 		return wrongCredential(secret)
 	}
+	return c.permit()
+}
+
+// permit refuses what the admin key may not do. It comes before anything is
+// looked up: a key that may not delete learns nothing of what there is.
+func (c *call) permit() *refusal {
 	if c.admin.ReadOnly && c.method != http.MethodGet {
 		return missingScopes("api.management.write")
+	}
+	switch c.op {
+	case OpCreateAdminKey, OpGetAdminKey, OpListAdminKeys, OpDeleteAdminKey:
+		if c.knobs.AdminKeysForbidden {
+			return missingScopes("api.management.write")
+		}
 	}
 	return nil
 }

@@ -35,7 +35,9 @@ type AdminKey struct {
 	CreatedAt, ExpiresAt time.Time
 	Deleted              bool
 	ReadOnly             bool
-	Secret               string
+	// ServiceAccountID is empty for a person's key.
+	ServiceAccountID string
+	Secret           string
 }
 
 // A Request is one that arrived.
