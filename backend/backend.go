@@ -61,15 +61,16 @@ func newBackend(registry *provider.Registry) *backend {
 		Help:           strings.TrimSpace(help),
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version,
-		PathsSpecial:   &logical.Paths{SealWrapStorage: []string{configPrefix}},
+		PathsSpecial:   &logical.Paths{SealWrapStorage: []string{configPrefix, gonePrefix}},
 		Paths: framework.PathAppend(
-			b.configPaths(), b.rolePaths(), b.credsPaths(), b.infoPaths(),
+			b.configPaths(), b.rotateRootPaths(), b.rolePaths(), b.credsPaths(), b.infoPaths(),
 		),
-		Secrets:        []*framework.Secret{b.keySecret()},
-		InitializeFunc: b.initialize,
-		PeriodicFunc:   b.periodic,
-		Invalidate:     b.invalidate,
-		Clean:          func(context.Context) { b.closeConnections() },
+		Secrets:          []*framework.Secret{b.keySecret()},
+		InitializeFunc:   b.initialize,
+		PeriodicFunc:     b.periodic,
+		RotateCredential: b.rotateCredential,
+		Invalidate:       b.invalidate,
+		Clean:            func(context.Context) { b.closeConnections() },
 	}
 	return b
 }

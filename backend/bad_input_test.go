@@ -45,7 +45,7 @@ func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 		{"no address", "write", "config/openai", pairs{"base_url", "gateway", "admin_key", "sk-admin-aaaaaaaaaaaaaaaaaaaaaaaa"}, []string{"base_url:", "https://"}},
 		{"password in the address", "write", "config/openai", pairs{"base_url", "https://u:p@example.com/v1", "admin_key", "sk-admin-aaaaaaaaaaaaaaaaaaaaaaaa"}, []string{"base_url:", "password"}},
 		{"base URL without the key", "write", "config/openai", pairs{"base_url", "https://evil.example.com/v1", "verify", false}, []string{"admin_key: is missing", "base_url", "never sent to a new host"}},
-		{"certificate that is none", "write", "config/openai", pairs{"ca_cert", "not pem", "verify", false}, []string{"ca_cert:", "BEGIN CERTIFICATE"}},
+		{"certificate that is none", "create", "config/new", pairs{"provider", "openai", "admin_key", "sk-admin-01234567890123456789", "ca_cert", "not pem", "verify", false}, []string{"ca_cert:", "BEGIN CERTIFICATE"}},
 		{"timeout too long", "write", "config/openai", pairs{"request_timeout", "2m"}, []string{"request_timeout:", "above the maximum of 1m0s"}},
 		{"timeout of zero", "write", "config/openai", pairs{"request_timeout", 0}, []string{"request_timeout:", "below the minimum of 1s"}},
 		{"grace too short", "write", "config/openai", pairs{"expiry_grace", "30s"}, []string{"expiry_grace:", "below the minimum of 2m0s"}},

@@ -15,6 +15,7 @@ type faultyStorage struct {
 	mu     sync.Mutex
 	ops    []string // what was done since reset, as "put ledger"
 	at     int      // index of the operation to spoil; -1 for none
+	op     string   // or its name
 	how    storageFault
 	dead   bool // the process has crashed: nothing works any more
 	onHit  func()
@@ -29,10 +30,12 @@ const (
 	crashBefore
 	crashAfter
 	cancelBefore // the caller goes away, and the operation is done
+	// deposedBefore: nothing can be stored any more, but the process lives on.
+	deposedBefore
 )
 
 func (f storageFault) String() string {
-	return [...]string{"fails", "fails after its effect", "crash before", "crash after", "caller gone before"}[f]
+	return [...]string{"fails", "fails after its effect", "crash before", "crash after", "caller gone before", "deposed before"}[f]
 }
 
 var errInjected = errors.New("injected storage failure")
@@ -41,7 +44,15 @@ var errInjected = errors.New("injected storage failure")
 func (f *faultyStorage) spoil(at int, how storageFault, onHit func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ops, f.at, f.how, f.onHit, f.active, f.dead = nil, at, how, onHit, true, false
+	f.ops, f.at, f.op, f.how, f.onHit, f.active, f.dead = nil, at, "", how, onHit, true, false
+}
+
+// spoilOp arms a fault for all operations of a name, such as "put config/openai".
+func (f *faultyStorage) spoilOp(op string, how storageFault) {
+	f.spoil(-1, how, nil)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.op = op
 }
 
 // heal ends all faults and returns the operations since spoil.
@@ -70,7 +81,7 @@ func (f *faultyStorage) step(name string) (before, after error) {
 	}
 	index := len(f.ops)
 	f.ops = append(f.ops, name)
-	if index != f.at {
+	if index != f.at && name != f.op {
 		return nil, nil
 	}
 	if f.onHit != nil {
@@ -81,7 +92,7 @@ func (f *faultyStorage) step(name string) (before, after error) {
 		return errInjected, nil
 	case failAfter:
 		return nil, errInjected
-	case crashBefore:
+	case crashBefore, deposedBefore:
 		f.dead = true
 		return errInjected, nil
 	case crashAfter:

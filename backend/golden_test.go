@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
+
+	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
 )
 
 // testdata/storage/<version>/ is the storage of a mount as a release wrote it:
@@ -97,14 +99,17 @@ func decodeGolden(m *testMount, key string) {
 // TestGoldenStorageIsWhatWeWrite keeps the newest golden storage in step with
 // what is written today: the same kinds of entries with the same fields.
 func TestGoldenStorageIsWhatWeWrite(t *testing.T) {
-	golden := fieldsByKind(t, goldenStorage(t, "testdata/storage/v0.1"))
-	both(t, func(m *testMount) {
+	golden := fieldsByKind(t, goldenStorage(t, "testdata/storage/v0.2"))
+	bubble(t, func(m *testMount) {
 		m.sys.set(func(v *logical.StaticSystemView) { v.EntityVal = &logical.Entity{ID: "entity-1", Name: "agent-7"} })
 		m.configure()
 		m.do("create", "roles/team/bot", "config_name", "openai", "project_id", "proj_demo",
 			"scopes", "api.model.request", "metadata", "owner=ada", "name_template", "x", "max_active_keys", 5, "require_entity", true)
-		m.do("write", "config/openai", "admin_key_id", "key_x", "organization_id", "org-1", "allowed_projects", "proj_demo")
+		m.do("write", "config/openai", "organization_id", "org-1", "allowed_projects", "proj_demo", "rotation_period", "24h", "admin_key_ttl", "72h")
 		m.lease("creds/team/bot")
+		m.do("write", "rotate-root/openai")
+		m.fake.SetKnobs(fakeopenai.Knobs{AdminKeyDelay: time.Hour})
+		m.refused(502, nil, "write", "rotate-root/openai") // leaves a candidate
 		written := fieldsByKind(m.t, m.storage.Storage)
 		for kind, fields := range written {
 			for field := range fields {

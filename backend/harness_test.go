@@ -351,19 +351,23 @@ func (m *testMount) wantLive(want int) {
 	}
 }
 
-// records returns what the ledger holds.
-func (m *testMount) records() []record {
+// records returns what the ledger holds of roles.
+func (m *testMount) records() []record { return m.recordsOf(lease) }
+
+// adminRecords returns what the ledger holds of admin keys.
+func (m *testMount) adminRecords() []record { return m.recordsOf(admin) }
+
+func (m *testMount) recordsOf(k kind) []record {
 	m.t.Helper()
 	var recs []record
-	err := walk(m.t.Context(), m.storage.Storage, ledgerPrefix, func(key string) error {
+	for _, key := range m.stored(ledgerPrefix) {
 		rec, err := load[record](m.t.Context(), m.storage.Storage, key)
-		if err == nil {
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		if rec.Kind == k {
 			recs = append(recs, *rec)
 		}
-		return err
-	})
-	if err != nil {
-		m.t.Fatal(err)
 	}
 	return recs
 }

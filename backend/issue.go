@@ -65,7 +65,7 @@ func (b *backend) issue(ctx context.Context, req *logical.Request, roleName stri
 	}
 	key, err := b.mintIfAllowed(ctx, req.Storage, o)
 	if err != nil {
-		b.afterFailedMint(ctx, req.Storage, o, err)
+		b.afterFailedCreate(ctx, req.Storage, o.conn, o.rec, err)
 		return nil, err
 	}
 	return b.handOver(ctx, req.Storage, o, key)
@@ -133,10 +133,17 @@ func (b *backend) newRecord(req *logical.Request, o *order) record {
 	}
 }
 
-// ownerOf records who asks. An entity whose name cannot be read is recorded by
-// its id alone: that is no reason to refuse a key.
+// ownerOf records who asks for a key of a role. An entity whose name cannot be
+// read is recorded by its id alone: that is no reason to refuse a key.
 func (b *backend) ownerOf(req *logical.Request, role *roleEntry) owner {
-	who := owner{EntityID: req.EntityID, DisplayName: req.DisplayName, RequestID: req.ID, Metadata: role.Metadata}
+	who := b.callerOf(req)
+	who.Metadata = role.Metadata
+	return who
+}
+
+// callerOf is who makes a request.
+func (b *backend) callerOf(req *logical.Request) owner {
+	who := owner{EntityID: req.EntityID, DisplayName: req.DisplayName, RequestID: req.ID}
 	if req.EntityID != "" {
 		if entity, err := b.System().EntityInfo(req.EntityID); err == nil && entity != nil {
 			who.EntityName = entity.Name
@@ -217,13 +224,13 @@ type beforeMintError struct{ err error }
 func (e *beforeMintError) Error() string { return e.err.Error() }
 func (e *beforeMintError) Unwrap() error { return e.err }
 
-// afterFailedMint drops the record of a key that was certainly not created, and
+// afterFailedCreate drops the record of a key that was certainly not created, and
 // looks for one that may have been. What it leaves pending the sweep settles.
-func (b *backend) afterFailedMint(ctx context.Context, s logical.Storage, o *order, cause error) {
-	log := b.Logger().With("role", o.role.name, "config", o.conn.name, "id", o.rec.ID)
+func (b *backend) afterFailedCreate(ctx context.Context, s logical.Storage, conn *connection, rec record, cause error) {
+	log := b.Logger().With("role", rec.Role, "config", rec.Config, "id", rec.ID)
 	if _, before := errors.AsType[*beforeMintError](cause); before || hasNoEffect(cause) {
 		log.Warn("no key was created", "error", cause)
-		if err := b.ledger(s).drop(ctx, o.rec); err != nil {
+		if err := b.ledger(s).drop(ctx, rec); err != nil {
 			log.Warn("the pending record stays until the sweep", "error", err)
 		}
 		return
@@ -231,7 +238,7 @@ func (b *backend) afterFailedMint(ctx context.Context, s logical.Storage, o *ord
 	log.Warn("a create had no usable answer; looking for its key by name", "error", cause)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleBudget)
 	defer cancel()
-	if err := b.settle(ctx, s, o.conn, []record{o.rec})[0]; err != nil {
+	if err := b.settle(ctx, s, conn, []record{rec})[0]; err != nil {
 		log.Warn("the sweep will look again", "error", err)
 	}
 }

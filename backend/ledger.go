@@ -17,9 +17,10 @@ import (
 //
 //   - A record is stored before the call that may create its key.
 //   - A record is removed only once the provider has said that the key is gone.
-//   - Every record has an entry in the time index, which is written before the
-//     record is: the entry is only a hint to look, the record decides. An entry
-//     whose record says another minute is stale, and the sweep removes it.
+//   - Every record that is ever due has an entry in the time index, which is
+//     written before the record is: the entry is only a hint to look, the record
+//     decides. An entry whose record says another minute is stale, and the sweep
+//     removes it.
 //   - Every move of a record happens under its slot, so that a hint cannot be
 //     found stale while the record that it announces is being written.
 
@@ -38,7 +39,11 @@ const (
 // A kind is what sort of holder a key has.
 type kind string
 
-const lease kind = "lease"
+const (
+	lease kind = "lease"
+	// admin: a connection has the key, as its admin key.
+	admin kind = "admin"
+)
 
 const recordVersion = 1
 
@@ -56,12 +61,15 @@ type record struct {
 	Kind    kind   `json:"kind"`
 
 	Config   string `json:"config"`
-	Role     string `json:"role"`
+	Role     string `json:"role"` // empty for admin keys
 	Provider string `json:"provider"`
-	Scope    string `json:"scope"` // where the provider lists the key
+	Scope    string `json:"scope"` // where the provider lists the key; see AdminRotator for admin keys
 
 	// KeyHash recognises the key when it leaks; empty while pending.
 	KeyHash string `json:"key_hash,omitempty"`
+
+	// Adopted says that an operator made the key, and the engine only uses it.
+	Adopted bool `json:"adopted,omitempty"`
 
 	owner
 
@@ -73,8 +81,9 @@ type record struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// Due is when the sweep looks at the record, and names its entry in the time
 	// index. It is the end of the wait while pending, the end of the key while
-	// active, and the next try while revoking.
-	Due time.Time `json:"due"`
+	// active, and the next try while revoking. Zero for the admin key in use, which
+	// is never due, and for one that cannot be deleted because its id is not known.
+	Due time.Time `json:"due,omitzero"`
 
 	Attempts  int    `json:"attempts,omitempty"` // deletions that failed
 	LastError string `json:"last_error,omitempty"`
@@ -135,11 +144,38 @@ func (l ledger) extend(ctx context.Context, rec record, expires, due time.Time) 
 	return l.move(ctx, rec, next)
 }
 
+// adopt stores the record of an admin key that an operator made. It is active and
+// never due.
+func (l ledger) adopt(ctx context.Context, rec record) (record, error) {
+	rec.Version, rec.State, rec.Kind, rec.Adopted = recordVersion, active, admin, true
+	rec.CreatedAt = l.now()
+	return l.move(ctx, record{}, rec)
+}
+
+// use makes an admin key the one in use: it is not due any more.
+func (l ledger) use(ctx context.Context, rec record) (record, error) {
+	next := rec
+	next.State, next.Due, next.Attempts, next.LastError = active, time.Time{}, 0, ""
+	return l.move(ctx, rec, next)
+}
+
+// identify notes the id of an adopted key.
+func (l ledger) identify(ctx context.Context, rec record, keyID, scope string) (record, error) {
+	next := rec
+	next.KeyID, next.Scope, next.LastError = keyID, scope, ""
+	return l.move(ctx, rec, next)
+}
+
 // revoke marks a key for deletion. On error the record is as it was.
 func (l ledger) revoke(ctx context.Context, rec record) (record, error) {
+	return l.retire(ctx, rec, l.now().Add(retryDelay(0)))
+}
+
+// retire marks a key for deletion, but not before due; zero for never, as long as
+// its id is not known. On error the record is as it was.
+func (l ledger) retire(ctx context.Context, rec record, due time.Time) (record, error) {
 	next := rec
-	next.State = revoking
-	next.Due = l.now().Add(retryDelay(0))
+	next.State, next.Due = revoking, due
 	return l.move(ctx, rec, next)
 }
 
@@ -184,7 +220,7 @@ func (l ledger) move(ctx context.Context, from, to record) (record, error) {
 // write stores rec after its hint, and then removes the hint at the old time.
 func (l ledger) write(ctx context.Context, rec record, oldDue time.Time) error {
 	at := rec.pointer()
-	moved := oldDue.IsZero() || at.dueKey(oldDue) != at.dueKey(rec.Due)
+	moved := at.dueKey(oldDue) != at.dueKey(rec.Due)
 	if moved {
 		if err := l.hint(ctx, at, rec.Due); err != nil {
 			return err
@@ -193,14 +229,18 @@ func (l ledger) write(ctx context.Context, rec record, oldDue time.Time) error {
 	if err := save(ctx, l.storage, at.key(), rec); err != nil {
 		return err
 	}
-	if moved && !oldDue.IsZero() {
+	if moved {
 		l.forgetHint(ctx, at, oldDue)
 	}
 	return nil
 }
 
-// hint makes the sweep look at what p points to, in the minute of due.
+// hint makes the sweep look at what p points to, in the minute of due; zero for
+// never.
 func (l ledger) hint(ctx context.Context, p pointer, due time.Time) error {
+	if due.IsZero() {
+		return nil
+	}
 	return save(ctx, l.storage, p.dueKey(due), dueEntry{Version: dueVersion})
 }
 
@@ -216,6 +256,9 @@ const dueVersion = 1
 // forgetHint removes an entry of the time index. Its failure can be ignored: the
 // sweep removes what is stale when its minute comes.
 func (l ledger) forgetHint(ctx context.Context, p pointer, due time.Time) {
+	if due.IsZero() {
+		return
+	}
 	_ = remove(ctx, l.storage, p.dueKey(due))
 }
 
@@ -240,7 +283,8 @@ func (l ledger) countRole(ctx context.Context, config, role string) (int, error)
 	return count, nil
 }
 
-// ofRole returns the records of one role under one connection.
+// ofRole returns the records of one role under one connection; without a role,
+// those of the connection's admin keys.
 func (l ledger) ofRole(ctx context.Context, config, role string) ([]record, error) {
 	names, err := list(ctx, l.storage, recordsPrefix(config, role))
 	if err != nil {
@@ -281,23 +325,35 @@ func (l ledger) countRoleEverywhere(ctx context.Context, role string) (int, erro
 	return total, nil
 }
 
-// countConfig counts the records of one connection. Its cost grows with them.
+// countConfig counts the records of one connection, without those of its admin
+// keys. Its cost grows with them.
 func (l ledger) countConfig(ctx context.Context, config string) (int, error) {
 	count := 0
-	err := walk(ctx, l.storage, ledgerPrefix+config+"/", func(string) error { count++; return nil })
+	err := l.walkConfig(ctx, config, func() error { count++; return nil })
 	return count, err
 }
 
 // errEnough ends a walk.
 var errEnough = errors.New("enough")
 
-// holdsAny reports whether the ledger holds a record of the connection.
+// holdsAny reports whether the ledger holds a record of the connection, other
+// than those of its admin keys.
 func (l ledger) holdsAny(ctx context.Context, config string) (bool, error) {
-	err := walk(ctx, l.storage, ledgerPrefix+config+"/", func(string) error { return errEnough })
+	err := l.walkConfig(ctx, config, func() error { return errEnough })
 	if errors.Is(err, errEnough) {
 		return true, nil
 	}
 	return false, err
+}
+
+func (l ledger) walkConfig(ctx context.Context, config string, visit func() error) error {
+	prefix := recordsPrefix(config, "")
+	return walk(ctx, l.storage, prefix, func(key string) error {
+		if strings.HasPrefix(key, prefix+mark) {
+			return nil
+		}
+		return visit()
+	})
 }
 
 // retryDelays is how long to wait after the nth failure; the last holds for all

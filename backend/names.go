@@ -17,11 +17,15 @@ import (
 //
 //	mount                                the tag and salt of this mount
 //	config/<config>                      a connection; seal-wrapped
+//	gone/<config>                        one that was deleted, until its admin key
+//	                                     is; seal-wrapped
 //	role/<role>                          a role; its name may hold slashes
-//	ledger/<config>/<role>/~<id>         a record
+//	ledger/<config>/<role>/~<id>         a record of a role's key
+//	ledger/<config>/~<id>                a record of an admin key
 //	principal/<config>/<role>/~<hash>    what owns a role's keys at the provider
 //	due/<minute>/<config>~<role>~<id>    when the sweep looks at a record, with
-//	                                     the slashes of the role as ~
+//	                                     the slashes of the role as ~, or at the
+//	                                     admin key of a connection
 //
 // No segment of a role's name can hold "~", so records never collide with roles
 // below theirs, and one List counts the keys of a role.
@@ -29,6 +33,7 @@ import (
 const (
 	mountKey        = "mount"
 	configPrefix    = "config/"
+	gonePrefix      = "gone/"
 	rolePrefix      = "role/"
 	ledgerPrefix    = "ledger/"
 	principalPrefix = "principal/"
@@ -63,9 +68,18 @@ func checkName(name string) error {
 func isName(name string) bool { return checkName(name) == nil }
 
 func configKey(config string) string { return configPrefix + config }
+func goneKey(config string) string   { return gonePrefix + config }
 func roleKey(role string) string     { return rolePrefix + role }
 
-func recordsPrefix(config, role string) string { return ledgerPrefix + config + "/" + role + "/" }
+// recordsPrefix is above the records of a role, or, without a role, above all
+// records of a connection and directly above those of its admin keys.
+func recordsPrefix(config, role string) string {
+	if role == "" {
+		return ledgerPrefix + config + "/"
+	}
+	return ledgerPrefix + config + "/" + role + "/"
+}
+
 func recordKey(config, role, id string) string { return recordsPrefix(config, role) + mark + id }
 
 // principalKey names the principal of a role in one scope of the provider.
@@ -78,10 +92,20 @@ func principalKey(config, role, scope string) string {
 // an id has no dash.
 const principalIDMark = "p-"
 
-// A pointer says which record or principal an entry of the time index is about.
+// A pointer says what an entry of the time index is about: a record, a
+// principal, or the admin key of a connection.
 type pointer struct{ config, role, id string }
 
+// adminID stands for the id where a connection's admin key as such is meant, and
+// not one of its records: no id has a dash.
+const adminID = "admin-key"
+
+func adminPointer(config string) pointer { return pointer{config: config, id: adminID} }
+
 func (p pointer) principal() bool { return strings.HasPrefix(p.id, principalIDMark) }
+
+// admin reports whether p is about an admin key or the record of one.
+func (p pointer) admin() bool { return p.role == "" }
 
 // key is where what p points to is stored.
 func (p pointer) key() string {
@@ -114,6 +138,9 @@ func parseStored(key string) (pointer, error) {
 		rest, ok = strings.CutPrefix(key, principalPrefix)
 	}
 	config, rest, ok2 := strings.Cut(rest, "/")
+	if id, admin := strings.CutPrefix(rest, mark); ok && ok2 && admin {
+		return pointer{config: config, id: id}, nil
+	}
 	role, id, ok3 := strings.Cut(rest, "/"+mark)
 	if !ok || !ok2 || !ok3 {
 		return pointer{}, fmt.Errorf("stored key %q is not a record's", key)

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -17,24 +18,52 @@ import (
 
 // A configEntry is a stored connection. Durations are whole seconds.
 //
-//	{"version":1,"provider":"openai","admin_key":"…","base_url":"","request_timeout":30,
-//	 "max_concurrency":16,"allowed_roles":["*"],"expiry_grace":600,"fields":{…}}
+//	{"version":2,"provider":"openai","admin_key":"…","admin_key_id":"key_…","admin_record":"…",
+//	 "request_timeout":30,"max_concurrency":16,"allowed_roles":["*"],"expiry_grace":600,
+//	 "rotation":{"rotation_period":86400,…},"fields":{…}}
 type configEntry struct {
-	Version        int             `json:"version"`
-	Provider       string          `json:"provider"`
-	AdminKey       string          `json:"admin_key"`
-	AdminKeyID     string          `json:"admin_key_id,omitempty"`
-	BaseURL        string          `json:"base_url,omitempty"`
-	AllowHTTP      bool            `json:"allow_http,omitempty"`
-	CACert         string          `json:"ca_cert,omitempty"`
-	RequestTimeout seconds         `json:"request_timeout"`
-	MaxConcurrency int             `json:"max_concurrency"`
-	AllowedRoles   []string        `json:"allowed_roles"`
-	ExpiryGrace    seconds         `json:"expiry_grace"`
-	Fields         provider.Values `json:"fields,omitempty"` // the provider's own
+	Version  int    `json:"version"`
+	Provider string `json:"provider"`
+
+	AdminKey   string `json:"admin_key"`
+	AdminKeyID string `json:"admin_key_id,omitempty"` // at the provider; empty if not known
+	// AdminRecord is the id of the admin key's record. Empty until the first
+	// rotation for connections of before version 2.
+	AdminRecord string `json:"admin_record,omitempty"`
+	// AdminMinted says that a rotation made the admin key, so that nobody else has it.
+	AdminMinted     bool      `json:"admin_minted,omitempty"`
+	AdminKeyExpires time.Time `json:"admin_key_expires,omitzero"` // zero if never, or not known
+
+	// Candidate is a new admin key that is not in use yet.
+	Candidate *candidate `json:"candidate,omitempty"`
+	// PreviousRecord is the record of the admin key that the present one has
+	// replaced, if it is to be deleted: not before the overlap is over.
+	PreviousRecord string `json:"previous_record,omitempty"`
+	// Retired are hashes of keys that operators wrote and rotations replaced.
+	Retired []string `json:"retired,omitempty"`
+
+	BaseURL        string   `json:"base_url,omitempty"`
+	AllowHTTP      bool     `json:"allow_http,omitempty"`
+	CACert         string   `json:"ca_cert,omitempty"`
+	RequestTimeout seconds  `json:"request_timeout"`
+	MaxConcurrency int      `json:"max_concurrency"`
+	AllowedRoles   []string `json:"allowed_roles"`
+	ExpiryGrace    seconds  `json:"expiry_grace"`
+
+	Rotation rotationEntry   `json:"rotation"`
+	Fields   provider.Values `json:"fields,omitempty"` // the provider's own
 }
 
-const configVersion = 1
+// A candidate is an admin key that was minted and is being tried.
+type candidate struct {
+	Record  string    `json:"record"`
+	Key     string    `json:"admin_key"`
+	KeyID   string    `json:"admin_key_id"`
+	Expires time.Time `json:"expires,omitzero"`
+	Made    time.Time `json:"made"`
+}
+
+const configVersion = 2
 
 func newConfigEntry() *configEntry {
 	return &configEntry{
@@ -43,6 +72,7 @@ func newConfigEntry() *configEntry {
 		MaxConcurrency: 16,
 		AllowedRoles:   []string{"*"},
 		ExpiryGrace:    600,
+		Rotation:       rotationEntry{Overlap: defaultOverlap},
 		Fields:         provider.Values{},
 	}
 }
@@ -60,6 +90,7 @@ func (e *configEntry) way() string {
 func (e *configEntry) clone() *configEntry {
 	next := *e
 	next.AllowedRoles = slices.Clone(e.AllowedRoles)
+	next.Retired = slices.Clone(e.Retired)
 	next.Fields = maps.Clone(e.Fields)
 	if next.Fields == nil {
 		next.Fields = provider.Values{}
@@ -68,7 +99,28 @@ func (e *configEntry) clone() *configEntry {
 }
 
 func loadConfig(ctx context.Context, s logical.Storage, name string) (*configEntry, error) {
-	return load[configEntry](ctx, s, configKey(name))
+	e, err := load[configEntry](ctx, s, configKey(name))
+	if e != nil && e.Version < configVersion { // before rotation
+		e.Version, e.Rotation.Overlap = configVersion, defaultOverlap
+	}
+	return e, err
+}
+
+// putConfig stores a connection. What it changes about the admin key leaves work
+// to do, so the sweep is first told to look, now and at the next rotation. After
+// an error the entry may be stored all the same: only a read can tell. The caller
+// holds the connection's slot.
+func (b *backend) putConfig(ctx context.Context, s logical.Storage, name string, e *configEntry) error {
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	for _, at := range []time.Time{b.now(), e.rotateAt()} {
+		if err := b.ledger(s).hint(ctx, adminPointer(name), at); err != nil {
+			return err
+		}
+	}
+	err := saveSealed(ctx, s, configKey(name), e)
+	b.dropConnection(name) // whatever came of it: storage says what holds
+	return err
 }
 
 // allows refuses a role that may not use the connection, with 400.
@@ -84,16 +136,18 @@ func (b *backend) configPaths() []*framework.Path {
 		"name":            {Type: framework.TypeString, Description: "Name of the connection.", Required: true},
 		"provider":        {Type: framework.TypeString, Description: "LLM provider: " + strings.Join(b.registry.Names(), ", ") + ". Cannot change while keys are live."},
 		"admin_key":       {Type: framework.TypeString, Description: "Credential that mints and deletes keys at the provider. Never read back.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
-		"admin_key_id":    {Type: framework.TypeString, Description: "The provider's id of the admin key."},
+		"admin_key_id":    {Type: framework.TypeString, Description: "The provider's id of the admin key. Found out by itself where the provider shows enough; without it the key cannot be deleted after a rotation."},
 		"base_url":        {Type: framework.TypeString, Description: "Address of the provider's API; empty for the provider's own. Changing it needs admin_key in the same write."},
 		"allow_http":      {Type: framework.TypeBool, Description: "Accept a base_url without TLS that is not on loopback."},
-		"ca_cert":         {Type: framework.TypeString, Description: "PEM certificates to trust instead of the system's."},
+		"ca_cert":         {Type: framework.TypeString, Description: "PEM certificates to trust instead of the system's. Changing them needs admin_key in the same write."},
 		"request_timeout": {Type: framework.TypeDurationSecond, Description: "How long one request to the provider may take: 1s to 60s.", Default: 30},
 		"max_concurrency": {Type: framework.TypeInt, Description: "How many requests may be under way at once: 1 to 256.", Default: 16},
 		"allowed_roles":   {Type: framework.TypeCommaStringSlice, Description: "Roles that may use the connection; * stands for anything, slashes included.", Default: []string{"*"}},
 		"verify":          {Type: framework.TypeBool, Description: "Try the admin key at the provider before storing it. Not stored.", Default: true},
 		"expiry_grace":    {Type: framework.TypeDurationSecond, Description: "How long the provider's own expiry of a key lies behind the end of its lease: 2m to 24h.", Default: 600},
+		"force":           {Type: framework.TypeBool, Description: "Only for delete: give up what the connection still has at the provider, and say what that is.", Query: true},
 	}
+	maps.Copy(fields, rotationFields())
 	maps.Copy(fields, b.registry.ConfigFields())
 	return []*framework.Path{
 		{
@@ -112,16 +166,19 @@ func (b *backend) configPaths() []*framework.Path {
 			ExistenceCheck: existence(configKey),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation:   reading(b.readConfig, "Read a connection, without its admin key.", b.configAnswer(fields)),
-				logical.CreateOperation: writing(b.writeConfig, "Create a connection."),
-				logical.UpdateOperation: writing(b.writeConfig, "Change some or all fields of a connection."),
-				logical.DeleteOperation: writing(b.deleteConfig, "Delete a connection that nothing uses."),
+				logical.CreateOperation: forwarded(b.writeConfig, "Create a connection.", okOrNothing()),
+				logical.UpdateOperation: forwarded(b.writeConfig, "Change some or all fields of a connection.", okOrNothing()),
+				logical.DeleteOperation: forwarded(b.deleteConfig, "Delete a connection that nothing uses.", okOrNothing()),
 			},
 			HelpSynopsis: "Connect the mount to an account at an LLM provider.",
 			HelpDescription: `
 A connection holds the admin key that mints and deletes keys. Write provider and
 admin_key first; a later write changes only the fields that it names. The key is
-tried at the provider before it is stored, unless verify=false. A connection
-cannot be deleted while roles use it or while keys minted through it may be live.`,
+tried at the provider before it is stored, unless verify=false. Rotate it by
+rotate-root/, or by itself with rotation_period or rotation_schedule: then nobody
+but this mount has it. An admin_key that a rotation has replaced is ignored when it
+is written again. A connection cannot be deleted while roles use it or while keys
+minted through it may be live, unless force=true.`,
 		},
 	}
 }
@@ -129,12 +186,13 @@ cannot be deleted while roles use it or while keys minted through it may be live
 // configAnswer describes what a read of a connection returns.
 func (b *backend) configAnswer(fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
 	answer := maps.Clone(fields)
-	for _, hidden := range []string{"name", "admin_key", "verify"} {
+	for _, hidden := range []string{"name", "admin_key", "verify", "force"} {
 		delete(answer, hidden)
 	}
+	maps.Copy(answer, rotationAnswer())
 	answer["admin_key_fingerprint"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Changes when the admin key does; tells nothing of it."}
-	answer["live_keys"] = &framework.FieldSchema{Type: framework.TypeInt, Description: "Keys of this connection that may exist at the provider."}
-	answer["last_error"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Time and text of the last failure of the connection; empty after a success, and after a restart."}
+	answer["live_keys"] = &framework.FieldSchema{Type: framework.TypeInt, Description: "Keys of roles that may exist at the provider because of this connection."}
+	answer["last_error"] = &framework.FieldSchema{Type: framework.TypeString, Description: "What is wrong with the connection, with times: a rotation or the deletion of a replaced admin key that failed, and the last call if it failed."}
 	return answer
 }
 
@@ -163,6 +221,10 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *frame
 	if err != nil {
 		return nil, err
 	}
+	lastError, err := b.lastError(ctx, req.Storage, name, e)
+	if err != nil {
+		return nil, err
+	}
 	data := map[string]any{
 		"provider":              e.Provider,
 		"admin_key_id":          e.AdminKeyID,
@@ -175,149 +237,33 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *frame
 		"expiry_grace":          int64(e.ExpiryGrace),
 		"admin_key_fingerprint": keyHash(mount.Salt, e.AdminKey)[:16],
 		"live_keys":             live,
-		"last_error":            b.lastError(ctx, req.Storage, name),
+		"last_error":            lastError,
 	}
+	e.rotationData(data)
 	if p, ok := b.registry.Get(e.Provider); ok {
 		providerFields(p.ConfigFields(), e.Fields, data)
 	}
 	return &logical.Response{Data: data}, nil
 }
 
-// lastError is the last failure that lies with the connection; empty after a
-// success, and after a restart.
-func (b *backend) lastError(ctx context.Context, s logical.Storage, name string) string {
-	conn, err := b.connection(ctx, s, name)
+// lastError says all that is wrong with a connection: a rotation that failed, a
+// replaced admin key that could not be deleted, and the last call, if it failed,
+// of which nothing is known after a restart.
+func (b *backend) lastError(ctx context.Context, s logical.Storage, name string, e *configEntry) (string, error) {
+	problems := []string{e.Rotation.LastError}
+	recs, err := b.ledger(s).ofRole(ctx, name, "")
 	if err != nil {
-		return err.Error()
+		return "", err
 	}
-	return conn.health.read()
-}
-
-func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	name, release, err := b.lockNamed(ctx, "connection", d)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	old, err := loadConfig(ctx, req.Storage, name)
-	if err != nil {
-		return nil, err
-	}
-	next, err := b.nextConfig(ctx, req.Storage, d, name, old)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := b.connect(name, next, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.transport.Close()
-	verify := true
-	if set(d, "verify", &verify); verify {
-		if err := verifyAdmin(ctx, conn); err != nil {
-			return nil, err
+	for _, rec := range recs {
+		if rec.LastError != "" {
+			problems = append(problems, fmt.Sprintf("admin key %s is still to be deleted: %s", cmp.Or(rec.KeyID, rec.Name), rec.LastError))
 		}
 	}
-	entry, err := logical.StorageEntryJSON(configKey(name), next)
-	if err != nil {
-		return nil, fmt.Errorf("encode connection %q: %w", name, err)
+	if conn, err := b.connection(ctx, s, name); err != nil {
+		problems = append(problems, err.Error())
+	} else {
+		problems = append(problems, conn.health.read())
 	}
-	entry.SealWrap = true
-	ctx, cancel := mustRecord(ctx)
-	defer cancel()
-	err = req.Storage.Put(ctx, entry)
-	b.dropConnection(name) // whatever came of it: storage says what holds
-	if err != nil {
-		return nil, fmt.Errorf("write connection %q: %w", name, err)
-	}
-	b.Logger().Info("connection written", "config", name, "provider", next.Provider)
-	return nil, nil
+	return strings.Join(slices.DeleteFunc(problems, func(p string) bool { return p == "" }), "; "), nil
 }
-
-// nextConfig applies a write to a copy of what is stored, and checks it.
-func (b *backend) nextConfig(ctx context.Context, s logical.Storage, d *framework.FieldData, name string, old *configEntry) (*configEntry, error) {
-	next := newConfigEntry()
-	if old != nil {
-		next = old.clone()
-	}
-	set(d, "provider", &next.Provider)
-	p, err := b.configProvider(next.Provider)
-	if err != nil {
-		return nil, err
-	}
-	if old != nil && old.Provider != next.Provider {
-		if err := b.mayChangeProvider(ctx, s, name); err != nil {
-			return nil, err
-		}
-		next.Fields = provider.Values{}
-	}
-	if err := b.applyConfig(d, p, next); err != nil {
-		return nil, err
-	}
-	if err := checkBaseURL(next); err != nil {
-		return nil, err
-	}
-	if old != nil && !given(d, "admin_key") && (old.BaseURL != next.BaseURL || old.Provider != next.Provider) {
-		return nil, badField("admin_key", "is missing; a write that changes base_url or provider must hold it, for a stored key is never sent to a new host")
-	}
-	return next, p.CheckConfig(next.settings())
-}
-
-func (b *backend) configProvider(name string) (provider.Provider, error) {
-	p, ok := b.registry.Get(name)
-	switch known := strings.Join(b.registry.Names(), ", "); {
-	case name == "":
-		return nil, badField("provider", "is missing; give one of %s", known)
-	case !ok:
-		return nil, badField("provider", "is not known; give one of %s", known)
-	}
-	return p, nil
-}
-
-func (b *backend) mayChangeProvider(ctx context.Context, s logical.Storage, name string) error {
-	live, err := b.ledger(s).holdsAny(ctx, name)
-	if err != nil {
-		return err
-	}
-	if live {
-		return badField("provider", "cannot change while keys of connection %q may be live; revoke their leases first, or write another connection", name)
-	}
-	return nil
-}
-
-func (b *backend) applyConfig(d *framework.FieldData, p provider.Provider, e *configEntry) error {
-	set(d, "admin_key", &e.AdminKey)
-	set(d, "admin_key_id", &e.AdminKeyID)
-	set(d, "base_url", &e.BaseURL)
-	set(d, "allow_http", &e.AllowHTTP)
-	set(d, "ca_cert", &e.CACert)
-	set(d, "allowed_roles", &e.AllowedRoles)
-	return firstError(
-		setSeconds(d, "request_timeout", &e.RequestTimeout, time.Second, time.Minute),
-		setInt(d, "max_concurrency", &e.MaxConcurrency, 1, 256),
-		setSeconds(d, "expiry_grace", &e.ExpiryGrace, minExpiryGrace, 24*time.Hour),
-		setProviderFields(d, b.registry.ConfigFields(), p.ConfigFields(), p, e.Fields),
-	)
-}
-
-// verifyAdmin tries the admin key at the provider.
-func verifyAdmin(ctx context.Context, conn *connection) error {
-	verifier, ok := conn.client.(provider.AdminVerifier)
-	if !ok {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, verifyBudget)
-	defer cancel()
-	err := verifier.VerifyAdmin(ctx)
-	switch provider.KindOf(err) {
-	case provider.Unauthorized, provider.Forbidden:
-		return badField("admin_key", "is refused by the provider (%s); give a live admin key, or verify=false to store it untried", err)
-	}
-	if err != nil {
-		return fmt.Errorf("try the admin key (verify=false stores it untried): %w", err)
-	}
-	return nil
-}
-
-// verifyBudget bounds the trial of an admin key.
-const verifyBudget = 45 * time.Second

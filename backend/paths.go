@@ -74,6 +74,16 @@ func firstError(errs ...error) error {
 	return nil
 }
 
+// firstErrorOf makes checks in order, up to the first that fails.
+func firstErrorOf(checks ...func() error) error {
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // writing describes an operation that changes something and answers nothing.
 func writing(handler framework.OperationFunc, summary string) *framework.PathOperation {
 	return forwarded(handler, summary, map[int][]framework.Response{

@@ -71,7 +71,11 @@ func (b *backend) kill(ctx context.Context, s logical.Storage, rec record) error
 func (b *backend) deleteKey(ctx context.Context, s logical.Storage, rec record) error {
 	conn, err := b.connection(ctx, s, rec.Config)
 	if err == nil {
-		err = b.noted(conn, conn.client.Delete(ctx, rec.ref()))
+		err = b.noted(conn, conn.delete(ctx, rec))
+	}
+	if errors.Is(err, errNoConnection) && rec.over(b.now()) {
+		b.Logger().Info("a key of a deleted connection has expired at its provider", "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID)
+		return b.ledger(s).drop(ctx, rec)
 	}
 	if provider.IsKind(err, provider.NotFound) {
 		known := rec.knownFrom(conn)
@@ -95,6 +99,11 @@ func (r record) knownFrom(conn *connection) time.Time {
 		made = r.CreatedAt.Add(issueBudget)
 	}
 	return made.Add(conn.provider.Limits().Consistency)
+}
+
+// over reports whether the provider itself has ended the key.
+func (r record) over(now time.Time) bool {
+	return !r.ExpiresAt.IsZero() && now.After(r.ExpiresAt.Add(clockTolerance))
 }
 
 // noteFailure records a failed deletion and returns its cause. That the sweep's

@@ -43,9 +43,10 @@ func pairsOf(fields map[string]any) []any {
 func TestReadReturnsWhatWasWritten(t *testing.T) {
 	both(t, func(m *testMount) {
 		config := map[string]any{
-			"provider": "openai", "admin_key_id": "key_abc", "base_url": "https://api.openai.com/v1",
+			"provider": "openai", "admin_key_id": m.fake.AdminKeys()[0].ID, "base_url": "https://api.openai.com/v1",
 			"allow_http": true, "request_timeout": 20, "max_concurrency": 4,
 			"allowed_roles": []any{"z/*", "a", "z/*"}, "expiry_grace": 300,
+			"rotation_period": 86400, "disable_automated_rotation": true, "rotation_overlap": 60,
 			"organization_id": "org-1", "allowed_projects": []any{"proj_demo", "proj_a"},
 		}
 		m.do("create", "config/c", append(pairsOf(config), "admin_key", m.fake.AdminKey())...)
@@ -113,7 +114,10 @@ func TestDefaultsOfARole(t *testing.T) {
 		})
 		m.wantFields("config/openai", map[string]any{
 			"request_timeout": 30, "max_concurrency": 16, "allowed_roles": []any{"*"}, "expiry_grace": 600,
-			"allow_http": false, "base_url": "", "ca_cert": "", "admin_key_id": "", "live_keys": 0, "last_error": "",
+			"allow_http": false, "base_url": "", "ca_cert": "", "live_keys": 0, "last_error": "",
+			"rotation_period": 0, "rotation_schedule": "", "rotation_window": 0, "disable_automated_rotation": false,
+			"rotation_overlap": 300, "admin_key_ttl": 0, "next_vault_rotation": "", "admin_key_expires_at": "",
+			"admin_key_id":     m.fake.AdminKeys()[0].ID,
 			"allowed_projects": []any{}, "organization_id": "",
 		})
 	})
@@ -157,7 +161,7 @@ func TestMissingObjectsAndLists(t *testing.T) {
 func TestInfo(t *testing.T) {
 	both(t, func(m *testMount) {
 		got := asJSON(m.t, m.do("read", "info").Data["providers"])
-		want := map[string]any{"openai": []any{"check_role", "extend", "mint", "principal", "verify_admin"}}
+		want := map[string]any{"openai": []any{"check_role", "extend", "mint", "principal", "rotate_admin", "verify_admin"}}
 		if !reflect.DeepEqual(got, want) {
 			m.t.Errorf("info: got %v, want %v", got, want)
 		}

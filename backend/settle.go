@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/vault/sdk/logical"
-
-	"vault-plugin-secrets-llm/backend/provider"
 )
 
 // This file settles pending records: creates whose outcome is unknown.
@@ -58,7 +56,7 @@ func (b *backend) findByName(ctx context.Context, conn *connection, pendings []r
 		wanted[rec.Name] = true
 	}
 	found := map[string][]string{}
-	for key, err := range conn.client.Find(ctx, pendings[0].Scope) {
+	for key, err := range conn.find(ctx, pendings[0]) {
 		if b.noted(conn, err) != nil {
 			return nil, err
 		}
@@ -75,7 +73,9 @@ func (b *backend) findByName(ctx context.Context, conn *connection, pendings []r
 // left.
 func (b *backend) deleteFound(ctx context.Context, s logical.Storage, conn *connection, rec record, ids []string) error {
 	for _, id := range ids[1:] {
-		err := b.noted(conn, conn.client.Delete(ctx, provider.Ref{ID: id, Scope: rec.Scope}))
+		extra := rec
+		extra.KeyID = id
+		err := b.noted(conn, conn.delete(ctx, extra))
 		if err != nil { // "not found" included: the provider has just listed it
 			return b.noteFailure(ctx, s, rec, err, rec.Due)
 		}
@@ -84,6 +84,6 @@ func (b *backend) deleteFound(ctx context.Context, s logical.Storage, conn *conn
 	if err := b.kill(ctx, s, rec); err != nil {
 		return err
 	}
-	b.Logger().Info("a key whose creation had no answer is deleted", "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID)
+	b.Logger().Info("a key whose creation had no answer is deleted", "kind", rec.Kind, "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID)
 	return nil
 }

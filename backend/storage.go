@@ -32,11 +32,20 @@ func load[T any](ctx context.Context, s logical.Storage, key string) (*T, error)
 
 // save writes an entry.
 func save(ctx context.Context, s logical.Storage, key string, value any) error {
+	return put(ctx, s, key, value, false)
+}
+
+// saveSealed writes an entry that holds a secret.
+func saveSealed(ctx context.Context, s logical.Storage, key string, value any) error {
+	return put(ctx, s, key, value, true)
+}
+
+func put(ctx context.Context, s logical.Storage, key string, value any, sealed bool) error {
 	raw, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", key, err)
 	}
-	if err := s.Put(ctx, &logical.StorageEntry{Key: key, Value: raw}); err != nil {
+	if err := s.Put(ctx, &logical.StorageEntry{Key: key, Value: raw, SealWrap: sealed}); err != nil {
 		return fmt.Errorf("write %s: %w", key, err)
 	}
 	return nil

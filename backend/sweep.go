@@ -12,7 +12,7 @@ import (
 )
 
 // This file finishes what was left: creates without an answer, keys whose holder
-// is lost, deletions that failed, service accounts whose role is gone.
+// is lost, deletions that failed, service accounts whose role is gone, rotations.
 //
 //   - It looks only at what is due, by the time index; once the mount is being
 //     disabled, everything is due.
@@ -173,20 +173,27 @@ func (r *sweepRun) connection(ctx context.Context, config string, tasks []task) 
 		workers = conn.entry.MaxConcurrency
 	}
 	queue := &sweepQueue{run: r, config: config}
-	var records, principals []task
+	var records, principals, admins []task
 	for _, t := range tasks {
-		if t.principal() {
+		switch {
+		case t.principal():
 			principals = append(principals, t)
-		} else {
+		case t.admin():
+			admins = append(admins, t)
+		default:
 			records = append(records, t)
 		}
 	}
-	queue.work(ctx, records, workers, queue.look)
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer r.recovered("connection", config)
-		queue.settleAll(ownIndexState(ctx))
-	})
+	aside := func(do func(context.Context)) {
+		wg.Go(func() {
+			defer r.recovered("connection", config)
+			do(ownIndexState(ctx))
+		})
+	}
+	aside(func(ctx context.Context) { queue.adminKey(ctx, admins) })
+	queue.work(ctx, records, workers, queue.look)
+	aside(queue.settleAll)
 	queue.work(ctx, queue.doomed, workers, queue.delete)
 	wg.Wait()
 	if r.tainted && queue.busy.Load() {

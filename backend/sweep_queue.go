@@ -187,6 +187,89 @@ func (q *sweepQueue) slot(t task) (release func(), ok bool) {
 	return release, ok
 }
 
+// adminKey tends the connection's admin key, if any task is about it.
+func (q *sweepQueue) adminKey(ctx context.Context, tasks []task) {
+	if len(tasks) == 0 {
+		return
+	}
+	finished := false
+	defer func() {
+		if !finished { // it panicked
+			q.leaveAll(tasks)
+		}
+	}()
+	release, ok := q.slotsOfAdminKey()
+	if !ok {
+		q.busy.Store(true)
+		q.leaveAll(tasks)
+		finished = true
+		return
+	}
+	defer release()
+	err := q.run.tendAdminKey(ctx, q.run.storage, q.config, q.run.tainted)
+	if err != nil {
+		q.run.failed.Add(1)
+		q.run.Logger().Warn("sweep: an admin key is left for a later try", "config", q.config, "error", err)
+	}
+	for _, t := range tasks {
+		q.afterTending(ctx, t, err)
+	}
+	finished = true
+}
+
+func (q *sweepQueue) leaveAll(tasks []task) {
+	for _, t := range tasks {
+		q.run.leave(t)
+	}
+}
+
+// slotsOfAdminKey takes what a rotation needs, unless somebody is at it.
+func (q *sweepQueue) slotsOfAdminKey() (release func(), ok bool) {
+	first, ok := q.run.slots.try(rotationSlot(q.config))
+	if !ok {
+		return nil, false
+	}
+	second, ok := q.run.slots.try(connectionSlot(q.config))
+	if !ok {
+		first()
+		return nil, false
+	}
+	return func() { second(); first() }, true
+}
+
+// afterTending drops an entry of the index that does not announce anything any
+// more.
+func (q *sweepQueue) afterTending(ctx context.Context, t task, tended error) {
+	due, err := q.run.adminDue(ctx, t.pointer)
+	stale := t.hint != t.dueKey(due) && (tended == nil || t.id != adminID)
+	switch {
+	case err != nil:
+		q.run.Logger().Warn("sweep: an admin key is left for a later try", "config", q.config, "error", err)
+		q.run.leave(t)
+	case t.hint == "" && !due.IsZero() && t.id != adminID, t.hint != "" && !stale:
+		q.run.leave(t)
+	default:
+		q.run.done.Add(1)
+		q.run.forget(ctx, t)
+	}
+}
+
+// adminDue is when what p points to is due; zero for never.
+func (r *sweepRun) adminDue(ctx context.Context, p pointer) (time.Time, error) {
+	if p.id == adminID {
+		entry, err := loadConfig(ctx, r.storage, p.config)
+		if err != nil || entry == nil {
+			return time.Time{}, err
+		}
+		return entry.rotateAt(), nil
+	}
+	rec, err := r.ledger(r.storage).get(ctx, p)
+	if err != nil || rec == nil {
+		return time.Time{}, err
+	}
+	return rec.Due, nil
+}
+
 // settleAll settles the pending records, one scope at a time.
 func (q *sweepQueue) settleAll(ctx context.Context) {
 	byScope := map[string][]heldPending{}

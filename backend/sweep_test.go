@@ -218,7 +218,7 @@ func TestUnreadableRecordDoesNotStopTheSweep(t *testing.T) {
 			m.t.Fatal(err)
 		}
 		m.sweepFor(12 * time.Minute)
-		if got := m.stored(ledgerPrefix); len(got) != 1 || got[0] != p.key() {
+		if got := m.stored(recordsPrefix("openai", "bot")); len(got) != 1 || got[0] != p.key() {
 			m.t.Errorf("records: %v, want only the unreadable one", got)
 		}
 		if !strings.Contains(m.log.String(), "decode "+p.key()) {

@@ -1,0 +1,356 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// This file rotates admin keys.
+//
+//	1  finish what an earlier rotation has left
+//	2  record pending, under the name that the new key will have
+//	3  mint it with the present key. Outcome unknown: look for it by name and
+//	   delete it; what is not found stays pending for the sweep
+//	4  record active; its secret is stored as the connection's candidate
+//	5  try it for each thing that the engine needs. Too weak: delete it. Not known
+//	   everywhere yet: the sweep tries again, for a while
+//	6  one write of the connection puts it in use
+//	7  the record of the replaced key is marked for deletion after the overlap. A
+//	   deletion that fails is retried for ever and never fails the rotation
+//
+// Up to 6 the connection uses its old key, from then on the new one. A crash
+// anywhere leaves what the sweep finishes or undoes from storage. There is never
+// a second candidate.
+
+const (
+	// rotationBudget bounds one rotation while somebody waits.
+	rotationBudget = 75 * time.Second
+	// candidatePatience is how long that caller waits for a new key to be accepted.
+	candidatePatience = 30 * time.Second
+	// sweepPatience is how long a sweep does.
+	sweepPatience = 5 * time.Second
+	// candidateAge is when a new key that is not accepted is given up.
+	candidateAge = 10 * time.Minute
+	// candidateRetry is when the sweep looks at a candidate that was left.
+	candidateRetry = time.Minute
+)
+
+// rotate replaces the admin key, or finishes a rotation that was begun. After an
+// error the connection uses the key that it had. Once begun it does not end with
+// the caller.
+func (m *adminMove) rotate(ctx context.Context, who owner, patience time.Duration) error {
+	if err := m.reconcile(ctx); err != nil {
+		return err
+	}
+	if m.entry.Candidate == nil {
+		if err := m.mintCandidate(ctx, who); err != nil {
+			return m.failed(ctx, err)
+		}
+	}
+	if err := m.tryCandidate(ctx, patience); err != nil {
+		return m.failed(ctx, m.judgeCandidate(ctx, err))
+	}
+	if err := m.promote(ctx); err != nil {
+		return m.failed(ctx, err)
+	}
+	m.Logger().Info("admin key rotated", "config", m.config, "key_id", m.entry.AdminKeyID)
+	if err := m.reconcile(ctx); err != nil {
+		m.Logger().Warn("the replaced admin key is marked for deletion by the sweep", "config", m.config, "error", err)
+	}
+	return nil
+}
+
+// failed notes a failure in the connection and returns it.
+func (m *adminMove) failed(ctx context.Context, err error) error {
+	m.Logger().Warn("the admin key was not rotated", "config", m.config, "error", err)
+	if m.lost || errors.Is(context.Cause(ctx), errSweepBudget) {
+		return err
+	}
+	next := m.entry.clone()
+	next.Rotation.failed(m.now(), err)
+	if put := m.put(ctx, next); put != nil {
+		m.Logger().Warn("the failure could not be noted", "config", m.config, "error", put)
+	}
+	return err
+}
+
+// mintCandidate makes a new admin key and stores it as the candidate.
+func (m *adminMove) mintCandidate(ctx context.Context, who owner) error {
+	conn, err := m.connection(ctx, m.storage, m.config)
+	if err != nil {
+		return err
+	}
+	rotator, err := conn.rotator()
+	if err != nil {
+		return err
+	}
+	scope, err := rotator.AdminScope(ctx)
+	if m.noted(conn, err) != nil {
+		return fmt.Errorf("prepare the rotation: %w", err)
+	}
+	next := m.entry.clone()
+	if err := m.identifyPresent(ctx, rotator, next, scope); err != nil {
+		return err
+	}
+	rec, err := m.openAdminRecord(ctx, conn, who, scope)
+	if err != nil {
+		return err
+	}
+	key, err := m.mintAdmin(ctx, conn, rotator, rec)
+	if err != nil {
+		return err
+	}
+	next.Candidate = &candidate{Record: rec.ID, Key: key.Secret.Reveal(), KeyID: key.ID, Expires: key.ExpiresAt, Made: m.now()}
+	if err := m.put(ctx, next); err != nil && (m.lost || m.entry.Candidate == nil) {
+		// Its record is due in a minute. It is not deleted here: if the write holds
+		// after all, another node may be about to use it.
+		return err
+	}
+	return nil
+}
+
+// identifyPresent makes sure of the id of an operator's key, which is all that can
+// delete it. One that is not certain counts as not known.
+func (m *adminMove) identifyPresent(ctx context.Context, rotator provider.AdminRotator, next *configEntry, scope string) error {
+	if next.AdminMinted {
+		return nil
+	}
+	ids, err := rotator.IdentifyAdmin(ctx, provider.Secret(next.AdminKey))
+	if err != nil {
+		return fmt.Errorf("find the id of the present admin key: %w", err)
+	}
+	next.AdminKeyID = certainID(next.AdminKeyID, ids)
+	if next.AdminKeyID == "" {
+		m.warn("the replaced admin key stays valid, for its id is not certain; %s, in one write with that key as admin_key: then it is deleted", possibleIDs(ids))
+	}
+	if next.AdminRecord == "" {
+		return m.adoptBefore(ctx, next, scope)
+	}
+	rec, err := m.ledger().get(ctx, pointer{config: m.config, id: next.AdminRecord})
+	if err != nil || rec == nil || rec.KeyID == next.AdminKeyID && rec.Scope == scope {
+		return err
+	}
+	_, err = m.ledger().identify(ctx, *rec, next.AdminKeyID, scope)
+	return err
+}
+
+// adoptBefore records the admin key of a connection that was written before there
+// were records of them.
+func (m *adminMove) adoptBefore(ctx context.Context, next *configEntry, scope string) error {
+	if err := m.adoptAdminKey(ctx, m.storage, m.config, next); err != nil {
+		return err
+	}
+	rec, err := m.ledger().get(ctx, pointer{config: m.config, id: next.AdminRecord})
+	if err == nil && rec != nil {
+		_, err = m.ledger().identify(ctx, *rec, next.AdminKeyID, scope)
+	}
+	return err
+}
+
+// certainID returns the id on which the operator, if one was given, and the
+// provider agree.
+func certainID(given string, ids []string) string {
+	if len(ids) == 1 && (given == "" || given == ids[0]) {
+		return ids[0]
+	}
+	if slices.Contains(ids, given) {
+		return given
+	}
+	return ""
+}
+
+func (m *adminMove) openAdminRecord(ctx context.Context, conn *connection, who owner, scope string) (record, error) {
+	mount, err := m.mount(ctx, m.storage)
+	if err != nil {
+		return record{}, err
+	}
+	id := newID(m.now())
+	return m.ledger().open(ctx, record{
+		ID: id, Kind: admin, owner: who,
+		Name:     keyName(mount.Tag, "admin-"+cleanName(m.config), id, conn.provider.Limits().NameLength),
+		Config:   m.config,
+		Provider: conn.provider.Name(),
+		Scope:    scope,
+	})
+}
+
+// mintAdmin makes the key of a pending record and records it as active.
+func (m *adminMove) mintAdmin(ctx context.Context, conn *connection, rotator provider.AdminRotator, rec record) (provider.Key, error) {
+	var expires time.Time
+	if ttl := m.entry.Rotation.KeyTTL.duration(); ttl > 0 {
+		expires = m.now().Add(min(ttl, conn.provider.Limits().Lifetime))
+	}
+	work, cancel := provider.Detach(ctx, issueBudget)
+	defer cancel()
+	key, err := rotator.MintAdmin(work, rec.Name, expires)
+	if m.noted(conn, err) != nil {
+		m.afterFailedCreate(ctx, m.storage, conn, rec, err)
+		return provider.Key{}, fmt.Errorf("make a new admin key: %w", err)
+	}
+	mount, err := m.mount(ctx, m.storage)
+	if err == nil {
+		_, err = m.ledger().activate(ctx, rec, key, keyHash(mount.Salt, key.Secret.Reveal()), m.now().Add(candidateRetry))
+	}
+	if err != nil { // nobody has its secret yet
+		rec.KeyID = key.ID
+		if err := m.kill(ctx, m.storage, rec); err != nil {
+			m.Logger().Warn("a new admin key stays in the ledger until the sweep deletes it", "config", m.config, "id", rec.ID, "error", err)
+		}
+		return provider.Key{}, err
+	}
+	return key, nil
+}
+
+// tryCandidate tries the candidate until it is accepted, is refused for good, or
+// patience is over.
+func (m *adminMove) tryCandidate(ctx context.Context, patience time.Duration) error {
+	conn, err := m.connection(ctx, m.storage, m.config)
+	if err != nil {
+		return err
+	}
+	settings := m.entry.settings()
+	settings.AdminKey = provider.Secret(m.entry.Candidate.Key)
+	client, err := conn.provider.Connect(settings, conn.transport)
+	if err != nil {
+		return fmt.Errorf("connect with the new admin key: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for wait := time.Second; ; wait = min(2*wait, 8*time.Second) {
+		err = client.(provider.AdminRotator).TryAdmin(ctx, m.entry.Candidate.KeyID)
+		if err == nil || refusedForGood(err) {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// refusedForGood reports whether a new key will never do. Unauthorized is what a
+// provider answers until it knows the key everywhere.
+func refusedForGood(err error) bool {
+	return provider.IsKind(err, provider.Forbidden) || provider.IsKind(err, provider.Invalid)
+}
+
+// judgeCandidate gives up a candidate that will not do, or leaves it to the sweep.
+// It returns cause with what comes of it.
+func (m *adminMove) judgeCandidate(ctx context.Context, cause error) error {
+	if !refusedForGood(cause) && m.now().Before(m.entry.Candidate.Made.Add(candidateAge)) {
+		return fmt.Errorf("the new admin key does not work yet, so the connection keeps its own; it is tried again each minute, for %s: %w", candidateAge, cause)
+	}
+	err := firstErrorOf(
+		func() error { return m.dropCandidate(ctx) },
+		func() error { return m.reconcile(ctx) },
+		func() error { return m.deleteReplaced(ctx, false) },
+	)
+	if err != nil {
+		m.Logger().Warn("a new admin key that does not do is deleted later", "config", m.config, "error", err)
+	}
+	return fmt.Errorf("the new admin key does not do, so it is deleted and the connection keeps its own: %w", cause)
+}
+
+// dropCandidate gives the candidate up. Its record then says that nothing uses the
+// key.
+func (m *adminMove) dropCandidate(ctx context.Context) error {
+	next := m.entry.clone()
+	next.Candidate = nil
+	if err := m.put(ctx, next); err != nil && (m.lost || m.entry.Candidate != nil) {
+		return err
+	}
+	return nil
+}
+
+// promote puts the candidate in use, in one write.
+func (m *adminMove) promote(ctx context.Context) error {
+	mount, err := m.mount(ctx, m.storage)
+	if err != nil {
+		return err
+	}
+	next, c := m.entry.clone(), m.entry.Candidate
+	if !next.AdminMinted {
+		next.Retired = append(next.Retired, keyHash(mount.Salt, next.AdminKey))
+		next.Retired = next.Retired[max(0, len(next.Retired)-maxRetired):]
+	}
+	next.PreviousRecord = next.AdminRecord
+	next.AdminKey, next.AdminKeyID, next.AdminRecord = c.Key, c.KeyID, c.Record
+	next.AdminMinted, next.AdminKeyExpires, next.Candidate = true, c.Expires, nil
+	next.Rotation.succeeded(m.now())
+	if err := m.put(ctx, next); err != nil && (m.lost || m.entry.AdminRecord != c.Record) {
+		return err
+	}
+	if !next.AdminKeyExpires.IsZero() && next.rotateAt().IsZero() {
+		m.warn("the provider ends the new admin key at %s, and no rotation is planned; set rotation_period at config/%s", rfc3339(next.AdminKeyExpires), m.config)
+	}
+	return nil
+}
+
+// rotateIfDue finishes a rotation that was begun, or begins one if it is time.
+func (m *adminMove) rotateIfDue(ctx context.Context) error {
+	at := m.entry.rotateAt()
+	if m.entry.Candidate == nil {
+		switch {
+		case at.IsZero() || m.now().Before(at):
+			return nil
+		case m.entry.missedWindow(m.now()):
+			return m.skipRotation(ctx)
+		}
+	}
+	return m.rotate(ctx, owner{DisplayName: "automated rotation"}, sweepPatience)
+}
+
+func (m *adminMove) skipRotation(ctx context.Context) error {
+	next := m.entry.clone()
+	next.Rotation.skip(m.now())
+	m.Logger().Warn("a rotation of the admin key has missed its window", "config", m.config, "next", rfc3339(next.Rotation.Next))
+	return m.put(ctx, next)
+}
+
+func rotationSlot(config string) string { return "rotation " + config }
+
+// beginRotation takes what a rotation needs. If another one is under way, it
+// returns false.
+func (b *backend) beginRotation(ctx context.Context, config string) (release func(), ok bool, err error) {
+	first, ok := b.slots.try(rotationSlot(config))
+	if !ok {
+		return nil, false, nil
+	}
+	second, err := b.slots.acquire(ctx, connectionSlot(config))
+	if err != nil {
+		first()
+		return nil, true, fmt.Errorf("wait for connection %q: %w", config, err)
+	}
+	return func() { second(); first() }, true, nil
+}
+
+// rotateNow rotates the admin key of a connection for a caller.
+func (b *backend) rotateNow(ctx context.Context, s logical.Storage, config string, who owner) (*adminMove, error) {
+	release, ok, err := b.beginRotation(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, errRotating(config)
+	}
+	defer release()
+	entry, err := loadConfig(ctx, s, config)
+	if err != nil {
+		return nil, err
+	}
+	if entry == nil {
+		return nil, errNoSuchConnection(config)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotationBudget)
+	defer cancel()
+	m := b.adminMove(s, config, entry)
+	return m, m.rotate(ctx, who, candidatePatience)
+}
