@@ -209,7 +209,7 @@ func (m *adminMove) mintAdmin(ctx context.Context, conn *connection, rotator pro
 }
 
 // tryCandidate tries the candidate until it is accepted, is refused for good, or
-// patience is over.
+// patience is over: then no further trial is begun.
 func (m *adminMove) tryCandidate(ctx context.Context, patience time.Duration) error {
 	conn, err := m.connection(ctx, m.storage, m.config)
 	if err != nil {
@@ -221,11 +221,10 @@ func (m *adminMove) tryCandidate(ctx context.Context, patience time.Duration) er
 	if err != nil {
 		return fmt.Errorf("connect with the new admin key: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	until := time.Now().Add(patience)
 	for wait := time.Second; ; wait = min(2*wait, 8*time.Second) {
 		err = client.(provider.AdminRotator).TryAdmin(ctx, m.entry.Candidate.KeyID)
-		if err == nil || refusedForGood(err) {
+		if err == nil || refusedForGood(err) || time.Until(until) < wait {
 			return err
 		}
 		select {

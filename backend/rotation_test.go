@@ -360,6 +360,20 @@ func TestNewKeyThatIsKnownLate(t *testing.T) {
 	}
 }
 
+// TestSlowProviderIsRotated: a trial is many calls, and none is hurried.
+func TestSlowProviderIsRotated(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.do("write", "config/openai", "rotation_period", "1h")
+		m.fake.Inject(fakeopenai.Fault{Latency: time.Second})
+		m.sweepFor(62 * time.Minute)
+		m.wantAdmins(2)
+		m.do("write", "rotate-root/openai")
+		m.sweepFor(10 * time.Minute)
+		m.wantAdmins(1)
+	})
+}
+
 // TestDeletionOfTheOldKeyIsNeverForgotten is S12 of what other engines do wrong.
 func TestDeletionOfTheOldKeyIsNeverForgotten(t *testing.T) {
 	both(t, func(m *testMount) {
@@ -535,6 +549,29 @@ func TestConfigWriteDuringARotation(t *testing.T) {
 		m.sweepFor(7 * time.Minute)
 		m.wantAdmins(1)
 		m.wantAdminWorks()
+	})
+}
+
+func TestConfigDeleteDuringARotation(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.do("delete", "roles/bot")
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpCreateAdminKey, Times: 1, Latency: 10 * time.Second})
+		done := make(chan error)
+		go func() {
+			_, err := m.try("write", "rotate-root/openai")
+			done <- err
+		}()
+		time.Sleep(5 * time.Second)
+		wantWarning(m, m.do("delete", "config/openai"))
+		if err := <-done; err != nil {
+			m.t.Fatal(err)
+		}
+		m.wantAdmins(0)
+		m.sweepFor(10 * time.Minute)
+		if m.do("read", "config/openai") != nil || len(m.adminRecords()) > 0 {
+			m.t.Errorf("the connection or a record is back: %v", m.stored(""))
+		}
 	})
 }
 
