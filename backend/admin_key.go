@@ -34,6 +34,7 @@ type adminMove struct {
 	config   string
 	entry    *configEntry // as stored, as far as is known
 	lost     bool         // what is stored is not known: nothing more is written
+	began    bool         // a new key was begun
 	warnings []string
 }
 
@@ -211,9 +212,15 @@ func (m *adminMove) tend(ctx context.Context, tainted bool) error {
 	if err := m.reconcile(ctx); err != nil {
 		return err
 	}
-	deleted := m.deleteReplaced(ctx, false)
-	return errors.Join(deleted, m.rotateIfDue(ctx))
+	rotated := m.rotateIfDue(ctx) // first: a deletion that hangs must not keep it from being made
+	ctx, cancel := context.WithTimeout(ctx, tendDeletions)
+	defer cancel()
+	return errors.Join(rotated, m.deleteReplaced(ctx, false))
 }
+
+// tendDeletions bounds the deletions of one sweep, so that what hangs is noted and
+// waits longer the next time.
+const tendDeletions = 15 * time.Second
 
 func (m *adminMove) tendTainted(ctx context.Context) error {
 	if m.entry.Candidate != nil {

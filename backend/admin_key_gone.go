@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -54,7 +55,7 @@ func (b *backend) endGone(ctx context.Context, s logical.Storage, config string,
 				return err
 			}
 		}
-		if err := b.deleteItself(ctx, config, gone, *rec); err != nil {
+		if err := b.deleteItself(ctx, s, config, gone, *rec); err != nil {
 			if replaced {
 				return nil
 			}
@@ -69,13 +70,13 @@ func (b *backend) endGone(ctx context.Context, s logical.Storage, config string,
 	return remove(ctx, s, goneKey(config))
 }
 
-// refusedOften is after how many failures an admin key that is refused counts as
-// gone: hours later, for a provider or a gateway may refuse everything for a while.
-const refusedOften = 10
+// refusedLong is how long an admin key must have been refused, and nothing else, to
+// count as gone: a provider or a gateway may refuse everything for hours.
+const refusedLong = 24 * time.Hour
 
-// deleteItself deletes an admin key with itself. One that is refused time and again
-// is gone: an answer may have been lost, or it was deleted by hand.
-func (b *backend) deleteItself(ctx context.Context, config string, gone *configEntry, rec record) error {
+// deleteItself deletes an admin key with itself, after all others that it is to
+// delete. It may be gone already, by hand or by an answer that was lost.
+func (b *backend) deleteItself(ctx context.Context, s logical.Storage, config string, gone *configEntry, rec record) error {
 	ctx, cancel := context.WithTimeout(ctx, deleteBudget)
 	defer cancel()
 	conn, err := b.connect(config, gone, nil)
@@ -87,11 +88,51 @@ func (b *backend) deleteItself(ctx context.Context, config string, gone *configE
 	if err != nil {
 		return err
 	}
-	err = rotator.DeleteAdmin(ctx, rec.ref())
-	if provider.IsKind(err, provider.Unauthorized) && rec.Attempts >= refusedOften || provider.IsKind(err, provider.NotFound) {
+	if err = b.deleteOthers(ctx, s, config, rotator, rec.ID); err == nil {
+		err = rotator.DeleteAdmin(ctx, rec.ref())
+	}
+	if provider.IsKind(err, provider.NotFound) {
 		return nil
 	}
+	return b.refused(ctx, s, config, gone, err)
+}
+
+// deleteOthers deletes the replaced admin keys of a deleted connection.
+func (b *backend) deleteOthers(ctx context.Context, s logical.Storage, config string, rotator provider.AdminRotator, but string) error {
+	recs, err := b.ledger(s).ofRole(ctx, config, "")
+	for _, rec := range recs {
+		if rec.ID == but || rec.State != revoking || rec.KeyID == "" {
+			continue
+		}
+		if err := rotator.DeleteAdmin(ctx, rec.ref()); err != nil && !provider.IsKind(err, provider.NotFound) {
+			return err
+		}
+		if err := b.ledger(s).drop(ctx, rec); err != nil {
+			return err
+		}
+	}
 	return err
+}
+
+// refused notes whether an admin key is refused. It returns err, or nil once that
+// has been so for long.
+func (b *backend) refused(ctx context.Context, s logical.Storage, config string, gone *configEntry, err error) error {
+	next := gone.clone()
+	switch unauthorized := provider.IsKind(err, provider.Unauthorized); {
+	case err == nil:
+		return nil
+	case unauthorized && !gone.RefusedSince.IsZero() && b.now().Sub(gone.RefusedSince) >= refusedLong:
+		return nil
+	case unauthorized == !gone.RefusedSince.IsZero():
+		return err
+	case unauthorized:
+		next.RefusedSince = b.now()
+	default:
+		next.RefusedSince = time.Time{}
+	}
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	return errors.Join(err, saveSealed(ctx, s, goneKey(config), next))
 }
 
 // tendLeftAdminKeys looks at the other admin keys of a connection that was deleted:

@@ -195,7 +195,23 @@ func (c *configDelete) keepForLast(ctx context.Context) error {
 	if !c.entry.AdminMinted {
 		return nil
 	}
+	if err := c.finishEarlier(ctx); err != nil {
+		return err
+	}
 	return saveSealed(ctx, c.storage, goneKey(c.config), c.entry)
+}
+
+// finishEarlier makes sure that no earlier connection of the same name has an admin
+// key left that has to delete itself.
+func (c *configDelete) finishEarlier(ctx context.Context) error {
+	if err := c.tendGone(ctx, c.storage, c.config); err != nil {
+		return err
+	}
+	earlier, err := load[configEntry](ctx, c.storage, goneKey(c.config))
+	if err != nil || earlier == nil || earlier.AdminRecord == c.entry.AdminRecord {
+		return err
+	}
+	return badRequest(fmt.Sprintf("admin key %s of an earlier connection %q is still to be deleted; try again in an hour, or delete it at the provider", earlier.AdminKeyID, c.config))
 }
 
 // keepIfUsed puts a deleted connection back if a key was issued through it in

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -138,6 +139,9 @@ func (w *configWrite) applyAdminKey() error {
 	var key, id string
 	set(d, "admin_key", &key)
 	set(d, "admin_key_id", &id)
+	if !adminIDForm.MatchString(id) || provider.HideKeys(id) != id {
+		return badField("admin_key_id", "is not an id; give the provider's id of the admin key, or leave the field out")
+	}
 	switch {
 	case !given(d, "admin_key"):
 	case w.old != nil && key == w.old.AdminKey:
@@ -159,6 +163,8 @@ func (w *configWrite) applyAdminKey() error {
 	return nil
 }
 
+var adminIDForm = regexp.MustCompile(`^[A-Za-z0-9_.:-]{0,128}$`)
+
 // replaceKey puts an operator's key in the place of the present one.
 func (w *configWrite) replaceKey(key string) {
 	next := w.next
@@ -168,12 +174,18 @@ func (w *configWrite) replaceKey(key string) {
 	}
 	next.AdminKey, next.AdminKeyID, next.AdminRecord = key, "", newID(w.now())
 	next.AdminMinted, next.AdminKeyExpires, next.Candidate = false, time.Time{}, nil
-	next.Rotation.Last = w.now()
+	next.Rotation.Last, next.Rotation.LastError = w.now(), ""
 }
 
 // checkWay refuses to send a stored key where it did not go before.
 func (w *configWrite) checkWay() error {
-	if w.old == nil || w.holdsKey {
+	if w.old == nil {
+		return nil
+	}
+	if w.holdsKey {
+		if w.old.way() != w.next.way() {
+			w.next.Candidate = nil // who holds the key in use need not hold that one
+		}
 		return nil
 	}
 	for _, way := range []struct {
@@ -322,8 +334,15 @@ func possibleIDs(ids []string) string {
 func (w *configWrite) checkRetired(ctx context.Context, conn *connection, rotator provider.AdminRotator) error {
 	w.warn("this admin_key was replaced by a rotation and is ignored; the connection keeps the key that it has")
 	rec, err := w.unidentified(ctx, keyHash(w.salt, w.retired))
-	if err != nil || rec == nil {
+	if err != nil || rec == nil || !w.verify {
 		return err
+	}
+	dead, err := w.retiredIsDead(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if dead { // else the only one that looks like it would be another key
+		return w.ledger(w.storage).drop(ctx, *rec)
 	}
 	var id string
 	set(w.fields, "admin_key_id", &id)
@@ -331,13 +350,11 @@ func (w *configWrite) checkRetired(ctx context.Context, conn *connection, rotato
 	switch {
 	case err != nil:
 		return fmt.Errorf("find the id of the replaced admin key: %w", err)
-	case id != "" && !slices.Contains(ids, id):
-		return badField("admin_key_id", "is not the id of this admin key; %s", possibleIDs(ids))
-	case id == "" && len(ids) == 1:
-		id = ids[0]
 	case id == "":
 		w.warn("the replaced admin key is still valid, for its id is not certain; %s", possibleIDs(ids))
 		return nil
+	case !slices.Contains(ids, id) || id == w.next.AdminKeyID:
+		return badField("admin_key_id", "is not the id of this admin key; %s", possibleIDs(ids))
 	}
 	scope, err := rotator.AdminScope(ctx)
 	if err != nil {
@@ -348,6 +365,21 @@ func (w *configWrite) checkRetired(ctx context.Context, conn *connection, rotato
 	}
 	w.warn("the replaced admin key is %s, and will be deleted at %s within minutes", id, conn.provider.Name())
 	return nil
+}
+
+// retiredIsDead reports whether the provider refuses a replaced key.
+func (w *configWrite) retiredIsDead(ctx context.Context, conn *connection) (bool, error) {
+	settings := w.next.settings()
+	settings.AdminKey = provider.Secret(w.retired)
+	client, err := conn.provider.Connect(settings, conn.transport)
+	if err != nil {
+		return false, err
+	}
+	err = client.(provider.AdminRotator).VerifyAdmin(ctx)
+	if provider.IsKind(err, provider.Unauthorized) {
+		return true, nil
+	}
+	return false, err
 }
 
 // unidentified returns the record of a replaced key whose id is not known.

@@ -44,6 +44,13 @@ func (s *sweepState) begin(now time.Time) time.Time {
 	return s.from
 }
 
+// whole reports whether the sweep under way lists the index as a whole.
+func (s *sweepState) whole() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.full
+}
+
 // finished notes a sweep that began at started and left entries no older than
 // oldest; zero if it left none.
 func (s *sweepState) finished(started, oldest time.Time) {
@@ -72,7 +79,10 @@ func (r *sweepRun) collectDue(ctx context.Context, now time.Time) ([]task, error
 	if err != nil {
 		return nil, err
 	}
-	var tasks []task
+	tasks, err := r.connectionsDue(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, minute := range minutes {
 		names, err := list(ctx, r.storage, minutePrefix(minute))
 		if err != nil {
@@ -88,6 +98,21 @@ func (r *sweepRun) collectDue(ctx context.Context, now time.Time) ([]task, error
 		}
 	}
 	return tasks, nil
+}
+
+// connectionsDue returns a task for every connection if the index is listed as a
+// whole: after a start, hourly, and when the clock went back, for a rotation may be
+// filed under a time that was never meant.
+func (r *sweepRun) connectionsDue(ctx context.Context) ([]task, error) {
+	if !r.sweeps.whole() {
+		return nil, nil
+	}
+	configs, err := list(ctx, r.storage, configPrefix)
+	var tasks []task
+	for _, config := range configs {
+		tasks = append(tasks, task{pointer: adminPointer(config)})
+	}
+	return tasks, err
 }
 
 // minutesDue returns the minutes to look at, in order.

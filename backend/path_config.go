@@ -39,6 +39,9 @@ type configEntry struct {
 	// PreviousRecord is the record of the admin key that the present one has
 	// replaced, if it is to be deleted: not before the overlap is over.
 	PreviousRecord string `json:"previous_record,omitempty"`
+	// RefusedSince is since when the admin key of a deleted connection is refused;
+	// zero in all others.
+	RefusedSince time.Time `json:"refused_since,omitzero"`
 	// Retired are hashes of keys that operators wrote and rotations replaced.
 	Retired []string `json:"retired,omitempty"`
 

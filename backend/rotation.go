@@ -70,7 +70,7 @@ func (m *adminMove) rotate(ctx context.Context, who owner, patience time.Duratio
 // failed notes a failure in the connection and returns it.
 func (m *adminMove) failed(ctx context.Context, err error) error {
 	m.Logger().Warn("the admin key was not rotated", "config", m.config, "error", err)
-	if m.lost || errors.Is(context.Cause(ctx), errSweepBudget) {
+	if m.lost || !m.began && errors.Is(context.Cause(ctx), errSweepBudget) {
 		return err
 	}
 	next := m.entry.clone()
@@ -91,6 +91,9 @@ func (m *adminMove) mintCandidate(ctx context.Context, who owner) error {
 	if err != nil {
 		return err
 	}
+	if err := m.refuseSharedKey(ctx); err != nil {
+		return err
+	}
 	scope, err := rotator.AdminScope(ctx)
 	if m.noted(conn, err) != nil {
 		return fmt.Errorf("prepare the rotation: %w", err)
@@ -99,6 +102,7 @@ func (m *adminMove) mintCandidate(ctx context.Context, who owner) error {
 	if err := m.identifyPresent(ctx, rotator, next, scope); err != nil {
 		return err
 	}
+	m.began = true
 	rec, err := m.openAdminRecord(ctx, conn, who, scope)
 	if err != nil {
 		return err
@@ -112,6 +116,27 @@ func (m *adminMove) mintCandidate(ctx context.Context, who owner) error {
 		// Its record is due in a minute. It is not deleted here: if the write holds
 		// after all, another node may be about to use it.
 		return err
+	}
+	return nil
+}
+
+// refuseSharedKey refuses to end a key that another connection uses.
+func (m *adminMove) refuseSharedKey(ctx context.Context) error {
+	if m.entry.AdminMinted {
+		return nil
+	}
+	names, err := list(ctx, m.storage, configPrefix)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		other, err := loadConfig(ctx, m.storage, name)
+		if err != nil {
+			return err
+		}
+		if name != m.config && other != nil && other.AdminKey == m.entry.AdminKey {
+			return badRequest(fmt.Sprintf("connection %q has the same admin key, which a rotation would end; write an admin key of its own to config/%s first", name, m.config))
+		}
 	}
 	return nil
 }
@@ -244,7 +269,8 @@ func refusedForGood(err error) bool {
 // judgeCandidate gives up a candidate that will not do, or leaves it to the sweep.
 // It returns cause with what comes of it.
 func (m *adminMove) judgeCandidate(ctx context.Context, cause error) error {
-	if !refusedForGood(cause) && m.now().Before(m.entry.Candidate.Made.Add(candidateAge)) {
+	age := m.now().Sub(m.entry.Candidate.Made)
+	if !refusedForGood(cause) && -clockTolerance < age && age < candidateAge {
 		return fmt.Errorf("the new admin key does not work yet, so the connection keeps its own; it is tried again each minute, for %s: %w", candidateAge, cause)
 	}
 	err := firstErrorOf(
@@ -295,6 +321,12 @@ func (m *adminMove) promote(ctx context.Context) error {
 
 // rotateIfDue finishes a rotation that was begun, or begins one if it is time.
 func (m *adminMove) rotateIfDue(ctx context.Context) error {
+	if next := m.entry.clone(); next.Rotation.correct(m.now()) {
+		m.Logger().Warn("the last rotation lies in the future; was this node's clock ahead? The next one is planned anew", "config", m.config, "next", rfc3339(next.rotateAt()))
+		if err := m.put(ctx, next); err != nil {
+			return err
+		}
+	}
 	at := m.entry.rotateAt()
 	if m.entry.Candidate == nil {
 		switch {

@@ -263,6 +263,20 @@ func (r *rotationEntry) skip(now time.Time) {
 	r.planFrom(now)
 }
 
+// correct plans anew if the clock was ahead at the last rotation or failure, and
+// reports whether it was.
+func (r *rotationEntry) correct(now time.Time) bool {
+	late := now.Add(clockTolerance)
+	if !r.Last.After(late) && !r.RetryAt.After(late.Add(retryDelays[len(retryDelays)-1])) {
+		return false
+	}
+	if r.Last.After(late) {
+		r.Last = now
+	}
+	r.replan(now)
+	return true
+}
+
 // succeeded notes a rotation.
 func (r *rotationEntry) succeeded(now time.Time) {
 	r.Last = now

@@ -376,7 +376,7 @@ func TestSlowProviderIsRotated(t *testing.T) {
 
 // TestDeletionOfTheOldKeyIsNeverForgotten is S12 of what other engines do wrong.
 func TestDeletionOfTheOldKeyIsNeverForgotten(t *testing.T) {
-	both(t, func(m *testMount) {
+	bubble(t, func(m *testMount) {
 		m.configure()
 		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpDeleteAdminKey, Status: 500})
 		m.do("write", "rotate-root/openai")

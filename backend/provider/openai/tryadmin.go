@@ -19,6 +19,9 @@ import (
 //     admin key, is not tried. An incomplete request for one would be a bet on how
 //     the server reads it.
 
+// deletePatience bounds the trial of a deletion, which is not needed at once.
+const deletePatience = 5 * time.Second
+
 // probe is the id that nothing has.
 const probe = "vault_probe"
 
@@ -48,6 +51,8 @@ func (c *client) tryAdminKeys(ctx context.Context, id, project string) error {
 	case !listed:
 		return unproven(opListAdmins, "it does not list itself yet")
 	}
+	ctx, cancel := context.WithTimeout(ctx, deletePatience)
+	defer cancel()
 	err := c.DeleteAdmin(ctx, provider.Ref{ID: probe, Scope: project})
 	if provider.IsKind(err, provider.Unavailable) || provider.IsKind(err, provider.RateLimited) {
 		return nil // to delete the replaced key can wait, and is tried again for ever
