@@ -57,6 +57,7 @@ type script struct {
 	t      testing.TB
 	dir    string // $WORK
 	fake   *simulator
+	other  *stranger
 	server *server // nil until vaultd start
 	cliLog string  // what the CLI said on stderr, and on stdout when it failed
 }
@@ -71,10 +72,12 @@ func setUp(env *testscript.Env) error {
 	}
 	env.Values[scriptKey{}] = s
 	s.fake = newSimulator()
+	s.other = newStranger()
 	env.Defer(s.finish)
 
 	env.Setenv("ADMIN_KEY", s.fake.AdminKey())
 	env.Setenv("FAKE_URL", s.fake.url())
+	env.Setenv("OTHER_URL", s.other.http.URL+"/v1")
 	env.Setenv("PROJECT", s.fake.project())
 	env.Setenv("CLI_LOG", s.cliLog)
 	env.Setenv("PLUGIN", pluginName)
@@ -92,6 +95,7 @@ func setUp(env *testscript.Env) error {
 // script: every live key is known to the ledger, and no secret is in any log.
 func (s *script) finish() {
 	defer s.fake.close()
+	defer s.other.http.Close()
 	if s.server != nil {
 		if s.server.running() && !s.t.Failed() {
 			if err := s.known(); err != nil {

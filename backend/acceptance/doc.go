@@ -35,7 +35,7 @@
 // test should that die.
 //
 // At the end of every script, whatever it is about, two things must hold: each
-// live key that the engine made is known to a ledger, and no secret that the
+// live key that the engine made is known to a ledger, admin keys included, and no secret that the
 // simulator ever made is in the server's log at trace level (which holds what the
 // plugin writes on stderr), in the audit log, in what the CLI said on stderr or in
 // a failure, or in the URL of a request to the provider.
@@ -46,6 +46,7 @@
 //	$AUDIT_LOG        file of the audit device
 //	$CLI_LOG          what the CLI said on stderr, and all that an agent said
 //	$FAKE_URL         base URL of the simulated provider
+//	$OTHER_URL        base URL of a host that is none of the provider's
 //	$PLUGIN           name of the plugin
 //	$PLUGIN_VERSION   its version
 //	$PROJECT          a project of the simulated organization
@@ -63,6 +64,11 @@
 //
 //   - await DURATION [!] COMMAND...
 //     Repeat one of these commands, or exec, until it succeeds.
+//
+//   - churn CALLERS PATH N WRITE_PATH
+//     So many callers read PATH and revoke the lease at once, again and again without
+//     a pause, until WRITE_PATH was written N times, one after the other. Any request
+//     that fails is a failure, and so is a caller that did nothing meanwhile.
 //
 //   - [!] clean FILE...
 //     The files, which are not empty, hold no secret that there ever was.
@@ -91,8 +97,8 @@
 //     So many processes of the plugin run.
 //
 //   - records MOUNT RANGE [STATE]
-//     The ledger of a mount holds so many records, in the state pending, active or
-//     revoking if one is given. It is read from Vault's storage.
+//     The ledger of a mount holds so many records of roles' keys, in the state
+//     pending, active or revoking if one is given. It is read from Vault's storage.
 //
 //   - vaultd kill|restart|start|stop
 //     The first start makes a Vault: initialised, unsealed, with an audit device,
@@ -106,6 +112,15 @@
 //
 //   - fake accounts PROJECT RANGE
 //     So many service accounts exist in the project.
+//
+//   - fake admin alive|dead
+//     $ADMIN_KEY works, or does not, now.
+//
+//   - fake admin new VAR
+//     Make another admin key, as an operator does in the console, and set VAR to it.
+//
+//   - fake admins RANGE
+//     So many admin keys exist and work now.
 //
 //   - fake alive|dead SECRET...
 //     The data plane would, or would not, accept each of these keys now. It did
@@ -135,6 +150,9 @@
 //
 //   - fake minted RANGE
 //     So many keys were ever made.
+//
+//   - fake other RANGE
+//     So many connections were ever made to $OTHER_URL, which answers 401.
 //
 //   - fake plant PROJECT NAME VAR
 //     Make a key that is not the engine's, and set VAR to its id.

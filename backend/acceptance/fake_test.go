@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -38,12 +41,37 @@ func (f *simulator) close() {
 	f.http.Close()
 }
 
+// A stranger is a host that is none of the provider's. It counts who connects.
+type stranger struct {
+	http        *httptest.Server
+	connections atomic.Int64
+}
+
+func newStranger() *stranger {
+	o := &stranger{}
+	o.http = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	o.http.Config.ErrorLog = log.New(io.Discard, "", 0)
+	o.http.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			o.connections.Add(1)
+		}
+	}
+	o.http.Start()
+	return o
+}
+
 // cmdFake asks or changes the world. The table in doc.go tells the words.
 func (s *script) cmdFake(ts *testscript.TestScript, args []string) error {
 	word, args := first(args)
 	switch word {
 	case "accounts":
 		return s.fakeAccounts(args)
+	case "admin":
+		return s.fakeAdmin(ts, args)
+	case "admins":
+		return s.fakeAdmins(args)
 	case "alive", "dead":
 		return s.fakeAlive(word == "alive", args)
 	case "archive":
@@ -61,6 +89,8 @@ func (s *script) cmdFake(ts *testscript.TestScript, args []string) error {
 		return s.fakeKnobs(args)
 	case "live", "minted":
 		return s.fakeKeys(word, args)
+	case "other":
+		return s.fakeOther(args)
 	case "plant":
 		return s.fakePlant(ts, args)
 	case "project":
@@ -86,6 +116,40 @@ func (s *script) fakeAccounts(args []string) error {
 		names = append(names, a.Name)
 	}
 	return wantNumber("service accounts in "+args[0], len(accounts), args[1], names)
+}
+
+// fakeAdmin wants the admin key that the script was given to work, or not to, or
+// makes another one.
+func (s *script) fakeAdmin(ts *testscript.TestScript, args []string) error {
+	word, rest := first(args)
+	if word == "new" && len(rest) == 1 {
+		_, secret := s.fake.AddAdminKey()
+		ts.Setenv(rest[0], secret)
+		return nil
+	}
+	if word != "alive" && word != "dead" || len(rest) != 0 {
+		return usage("fake admin alive|dead|new; see doc.go")
+	}
+	switch alive := s.fake.AdminAlive(s.fake.AdminKey()); {
+	case alive && word == "dead":
+		return unmetf("the operator's admin key is alive")
+	case !alive && word == "alive":
+		return unmetf("the operator's admin key is dead")
+	}
+	return nil
+}
+
+func (s *script) fakeAdmins(args []string) error {
+	if len(args) != 1 {
+		return usage("fake admins N")
+	}
+	var names []string
+	for _, a := range s.fake.AdminKeys() {
+		if s.fake.AdminAlive(a.Secret) {
+			names = append(names, a.Name)
+		}
+	}
+	return wantNumber("admin keys", len(names), args[0], names)
 }
 
 // fakeAlive wants each secret to work, or not to. A secret that never was would
@@ -185,6 +249,13 @@ func (s *script) fakeKeys(word string, args []string) error {
 		names = append(names, k.Name)
 	}
 	return wantNumber(word+" keys", len(keys), args[0], names)
+}
+
+func (s *script) fakeOther(args []string) error {
+	if len(args) != 1 {
+		return usage("fake other N")
+	}
+	return wantNumber("connections to $OTHER_URL", int(s.other.connections.Load()), args[0], nil)
 }
 
 func (s *script) fakePlant(ts *testscript.TestScript, args []string) error {

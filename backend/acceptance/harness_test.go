@@ -17,6 +17,11 @@ import (
 func TestCommandsFail(t *testing.T) {
 	for _, test := range []struct{ name, script, reason string }{
 		{"accounts", "fake accounts $PROJECT 1", "there are 0, want 1"},
+		{"admin alive", "fake revoke admin\nfake admin alive", "admin key is dead"},
+		{"admin dead", "fake admin dead", "admin key is alive"},
+		{"admin of what is not", "fake admin undead", "fake admin alive|dead|new"},
+		{"admins", "fake admins 2", "admin keys: there are 1, want 2"},
+		{"admins, after a deletion", "fake revoke admin\nfake admins 1", "admin keys: there are 0, want 1"},
 		{"alive", "json keys .0 KEY\nfake alive $KEY", "never made the key"},
 		{"alive, negated", "! fake alive x", "! means nothing before fake"},
 		{"apart", "apart 2026-01-02T03:04:05Z 2026-01-02T03:04:15Z 5s 9s", "10s apart"},
@@ -25,6 +30,7 @@ func TestCommandsFail(t *testing.T) {
 		{"await a program", "await 300ms exec false", "not within 300ms: false: exit status 1"},
 		{"await a program that must fail", "await 300ms ! exec true", "not within 300ms: true succeeds"},
 		{"await nothing", "await 300ms waltz", `unknown command "waltz"`},
+		{"churn", "churn 1 llm/creds/agent 1 llm/rotate-root/openai", "after vaultd start"},
 		{"clean", "clean leaked", "leaked holds a secret: the key is <SECRET>"},
 		{"clean, empty", "clean empty", "empty is empty"},
 		{"clean, negated", "! clean keys", "clean keys holds, and must not"},
@@ -42,6 +48,7 @@ func TestCommandsFail(t *testing.T) {
 		{"live", "fake live 1", "live keys: there are 0, want 1"},
 		{"live, no range", "fake live ..", `".." is not a range`},
 		{"minted", "fake plant $PROJECT ada ID\nfake minted 0", "minted keys: there are 1, want 0"},
+		{"other", "fake other 1", "connections to $OTHER_URL: there are 0, want 1"},
 		{"records", "records llm 0", "after vaultd start"},
 		{"stop", "vaultd stop", "it does not run"},
 		{"within", "within 3 4..5", "there are 3, want 4..5"},
