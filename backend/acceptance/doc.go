@@ -35,10 +35,10 @@
 // test should that die.
 //
 // At the end of every script, whatever it is about, two things must hold: each
-// live key that the engine made is known to a ledger, admin keys included, and no secret that the
-// simulator ever made is in the server's log at trace level (which holds what the
-// plugin writes on stderr), in the audit log, in what the CLI said on stderr or in
-// a failure, or in the URL of a request to the provider.
+// live key that the engine made, admin keys included, is known to a ledger, and no
+// secret that the simulator ever made is in the server's log at trace level (which
+// holds what the plugin writes on stderr), in the audit log, in what the CLI said on
+// stderr or in a failure, or in the URL of a request to the provider.
 //
 // # Variables
 //
