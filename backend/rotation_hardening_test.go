@@ -165,3 +165,18 @@ func TestNewKeyClearsAnOldFailure(t *testing.T) {
 		m.wantText("config/openai", "last_error", "")
 	})
 }
+
+// TestWriteThatHoldsAfterAll: storage may do what it says that it could not.
+func TestWriteThatHoldsAfterAll(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		m.storage.spoilOp("put config/openai", failAfter)
+		m.do("write", "rotate-root/openai")
+		m.storage.heal()
+		m.wantText("config/openai", "last_error", "")
+		m.sweepFor(7 * time.Minute)
+		m.wantAdmins(1)
+		m.wantOperatorAlive(false)
+		m.wantAdminWorks()
+	})
+}
