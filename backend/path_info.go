@@ -20,7 +20,7 @@ func (b *backend) infoPaths() []*framework.Path {
 			}),
 		},
 		HelpSynopsis:    "Read the version of the plugin and what each provider can do.",
-		HelpDescription: "A provider can at least mint; extend means that a renew moves the provider's own expiry.",
+		HelpDescription: "A provider can at least mint; extend means that a renew moves the provider's own expiry, rotate_admin that rotate-root/ can replace the admin key.",
 	}}
 }
 
