@@ -6,7 +6,7 @@
 // it mints, deletes and finds keys. What only some providers can do is an
 // optional interface that a Client implements when its API allows it, as
 // io.ReaderFrom does: [Extender], [PrincipalKeeper], [AdminVerifier],
-// [AdminRotator], [RoleChecker].
+// [AdminRotator], [RoleChecker], [ScopeLister].
 //
 // To write a provider: implement Provider and Client on the provider's official
 // SDK with the SDK's retries off, send every request through
@@ -108,6 +108,17 @@ type PrincipalKeeper interface {
 	// DeletePrincipal deletes a principal and with it all of its keys. One that
 	// does not exist is a NotFound error.
 	DeletePrincipal(ctx context.Context, p Principal) error
+	// FindPrincipals yields every principal of a scope, whoever made it, as Find
+	// does keys. A scope in which no key works any more has none.
+	FindPrincipals(ctx context.Context, scope string) iter.Seq2[FoundPrincipal, error]
+}
+
+// A ScopeLister can tell which scopes an account has.
+type ScopeLister interface {
+	// Scopes yields every scope of the account in which keys may work, used by a
+	// role or not, over all pages. Pages are fetched as the loop goes on. An error
+	// is yielded once and last.
+	Scopes(ctx context.Context) iter.Seq2[string, error]
 }
 
 // An AdminVerifier can tell whether the admin key works.
@@ -184,10 +195,17 @@ type Ref struct{ ID, Scope string }
 // Found is a key as a provider lists it.
 type Found struct {
 	ID, Name    string
-	PrincipalID string    // empty if a person owns the key
-	CreatedAt   time.Time // zero if the provider does not say, as are the next two
-	ExpiresAt   time.Time
-	LastUsedAt  time.Time
+	PrincipalID string // empty if a person owns the key
+	// Owner says for a person to read whose key it is, for example "user
+	// ada@example.com" or "service account bot"; empty if the provider does not
+	// say. It holds nothing of a key, not even what the provider shows of one.
+	Owner     string
+	CreatedAt time.Time // zero if the provider does not say, as are the next two
+	ExpiresAt time.Time
+	// LastUsedAt is zero for a key that was never used, if UseKnown says that the
+	// provider tells.
+	LastUsedAt time.Time
+	UseKnown   bool
 }
 
 // A Principal owns the keys of one role at a provider.
@@ -195,6 +213,12 @@ type Principal struct {
 	ID    string `json:"id"`
 	Name  string `json:"name"`
 	Scope string `json:"scope"`
+}
+
+// FoundPrincipal is a principal as a provider lists it.
+type FoundPrincipal struct {
+	Principal
+	CreatedAt time.Time // zero if the provider does not say
 }
 
 // The names that info gives to what a client can do.
@@ -205,6 +229,7 @@ const (
 	CanVerifyAdmin    = "verify_admin"
 	CanRotateAdmin    = "rotate_admin"
 	CanCheckRoles     = "check_role"
+	CanListScopes     = "list_scopes"
 )
 
 // Capabilities names, sorted, all that a client can do.
@@ -224,6 +249,9 @@ func Capabilities(c Client) []string {
 	}
 	if _, ok := c.(RoleChecker); ok {
 		can = append(can, CanCheckRoles)
+	}
+	if _, ok := c.(ScopeLister); ok {
+		can = append(can, CanListScopes)
 	}
 	slices.Sort(can)
 	return can

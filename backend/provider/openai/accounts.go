@@ -19,8 +19,6 @@ var (
 	opUpdateAccount = operation{name: "give service account the role member"}
 	opDeleteAccount = operation{name: "delete service account"}
 	opGetAccount    = operation{name: "read service account"}
-	opListProjects  = operation{name: "list projects"}
-	opGetProject    = operation{name: "read project"}
 )
 
 // An account is what is needed of a service account.
@@ -140,36 +138,19 @@ func (c *client) DeletePrincipal(ctx context.Context, p provider.Principal) erro
 	})
 }
 
-// VerifyAdmin lists one project. An organization may have none.
-func (c *client) VerifyAdmin(ctx context.Context) error {
-	_, _, err := c.firstProject(ctx)
-	return err
-}
-
-// firstProject returns the id of a project that is not archived, and whether
-// there is one.
-func (c *client) firstProject(ctx context.Context) (id string, found bool, err error) {
-	type page = pagination.ConversationCursorPage[openai.Project]
-	first, found, err := head(all(ctx, c, list[openai.Project, page]{
-		op: opListProjects, read: byLastID[openai.Project],
-		id: func(p openai.Project) (string, bool) { return p.ID, isText(p.JSON.ID) },
-		fetch: func(after param.Opt[string], watch option.RequestOption) (*page, error) {
-			return c.admin.Projects.List(ctx, openai.AdminOrganizationProjectListParams{After: after, Limit: openai.Int(1)}, watch)
-		},
-	}))
-	return first.ID, found, err
-}
-
-// CheckRoleAt asks for the role's project. Nothing can be made in an archived
-// one.
-func (c *client) CheckRoleAt(ctx context.Context, role provider.Values) error {
-	id := role.String(fieldProject)
-	closed, err := c.projectClosed(ctx, id)
-	switch {
-	case provider.IsKind(err, provider.NotFound):
-		return provider.FieldErrorf(fieldProject, "there is no project %q in this organization", id)
-	case closed:
-		return provider.FieldErrorf(fieldProject, "project %q is archived; give one that is active", id)
+// FindPrincipals yields the service accounts of a project; none if it is
+// archived.
+func (c *client) FindPrincipals(ctx context.Context, project string) iter.Seq2[provider.FoundPrincipal, error] {
+	return func(yield func(provider.FoundPrincipal, error) bool) {
+		for a, err := range unlessClosed(ctx, c, project, c.accounts(ctx, project)) {
+			if err != nil {
+				yield(provider.FoundPrincipal{}, err)
+				return
+			}
+			p := provider.Principal{ID: a.ID, Name: text(a.Name, a.JSON.Name), Scope: project}
+			if !yield(provider.FoundPrincipal{Principal: p, CreatedAt: fromUnix(a.CreatedAt)}, nil) {
+				return
+			}
+		}
 	}
-	return err
 }

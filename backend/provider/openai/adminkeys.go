@@ -117,15 +117,19 @@ func (c *client) listsAdmin(ctx context.Context, id string) (bool, error) {
 // foundAdmin reads an admin key. Its owner is a user by the field's description,
 // yet a service account in the example of OpenAI's specification.
 func foundAdmin(key openai.AdminAPIKey) provider.Found {
+	of := key.Owner
+	kind, id := text(of.Type, of.JSON.Type), text(of.ID, of.JSON.ID)
 	out := provider.Found{
 		ID:         key.ID,
 		Name:       key.Name,
+		Owner:      owner(strings.ReplaceAll(kind, "_", " "), text(of.Name, of.JSON.Name), id),
 		CreatedAt:  fromUnix(key.CreatedAt),
 		ExpiresAt:  fromUnix(key.ExpiresAt),
 		LastUsedAt: fromUnix(key.LastUsedAt),
+		UseKnown:   told(key.JSON.LastUsedAt),
 	}
-	if key.Owner.Type == "service_account" {
-		out.PrincipalID = key.Owner.ID
+	if kind == "service_account" {
+		out.PrincipalID = id
 	}
 	return out
 }

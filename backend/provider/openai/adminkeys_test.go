@@ -129,8 +129,8 @@ func TestFindAdminsOwners(t *testing.T) {
 	}
 	at := func(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }
 	want := []provider.Found{
-		{ID: "key_1", Name: "a", PrincipalID: "sa_456", CreatedAt: at(1711471533), LastUsedAt: at(1711471600), ExpiresAt: at(1711475433)},
-		{ID: "key_2", CreatedAt: at(1711471533)},
+		{ID: "key_1", Name: "a", PrincipalID: "sa_456", Owner: "service account sa_456", CreatedAt: at(1711471533), LastUsedAt: at(1711471600), UseKnown: true, ExpiresAt: at(1711475433)},
+		{ID: "key_2", Owner: "user user_1", CreatedAt: at(1711471533), UseKnown: true},
 		{ID: "key_3"},
 	}
 	if !slices.Equal(got, want) {

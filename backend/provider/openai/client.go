@@ -14,7 +14,7 @@ import (
 )
 
 // This file makes calls and tells their failures apart. What a call is about is
-// in keys.go and accounts.go.
+// in keys.go, adminkeys.go, accounts.go and projects.go.
 //
 // The SDK says less than is needed: it returns no error for a success without
 // content, nor for a redirect with a JSON body; it makes a string of anything,
@@ -44,6 +44,7 @@ var (
 	_ provider.AdminVerifier   = (*client)(nil)
 	_ provider.AdminRotator    = (*client)(nil)
 	_ provider.RoleChecker     = (*client)(nil)
+	_ provider.ScopeLister     = (*client)(nil)
 )
 
 // Connect returns a client. A nil transport does for one that is only asked what
@@ -109,6 +110,17 @@ func do[T any](
 
 // isText reports whether a member of an answer was a string, and not empty.
 func isText(f respjson.Field) bool { return len(f.Raw()) > len(`""`) && f.Raw()[0] == '"' }
+
+// told reports whether an answer has a member, null or not.
+func told(f respjson.Field) bool { return f.Raw() != "" }
+
+// text returns a member of an answer that was a string; empty if it was not.
+func text(value string, f respjson.Field) string {
+	if !isText(f) {
+		return ""
+	}
+	return value
+}
 
 // isTrue reports whether a member of an answer was true.
 func isTrue(f respjson.Field) bool { return f.Raw() == "true" }

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"context"
+	"iter"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
@@ -98,5 +99,24 @@ func (c *client) projectClosed(ctx context.Context, id string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return project.Status == "archived" || project.ArchivedAt > 0, nil
+	return archived(*project), nil
+}
+
+func archived(p openai.Project) bool { return p.Status == "archived" || p.ArchivedAt > 0 }
+
+// unlessClosed yields what a project holds; nothing more once it is archived,
+// for then no key of it works.
+func unlessClosed[T any](ctx context.Context, c *client, project string, items iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for item, err := range items {
+			if provider.IsKind(err, provider.Invalid) {
+				if closed, _ := c.projectClosed(ctx, project); closed {
+					return
+				}
+			}
+			if !yield(item, err) {
+				return
+			}
+		}
+	}
 }

@@ -1,8 +1,10 @@
 package openai
 
 import (
+	"cmp"
 	"context"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/openai/openai-go/v3"
@@ -87,16 +89,10 @@ func (c *client) readKey(ctx context.Context, ref provider.Ref) error {
 	return err
 }
 
-// Find yields the keys of a project; none if it is archived, for then no key of
-// it works.
+// Find yields the keys of a project; none if it is archived.
 func (c *client) Find(ctx context.Context, project string) iter.Seq2[provider.Found, error] {
 	return func(yield func(provider.Found, error) bool) {
-		for key, err := range c.keys(ctx, project) {
-			if provider.IsKind(err, provider.Invalid) {
-				if closed, _ := c.projectClosed(ctx, project); closed {
-					return
-				}
-			}
+		for key, err := range unlessClosed(ctx, c, project, c.keys(ctx, project)) {
 			if !yield(found(key), err) {
 				return
 			}
@@ -125,11 +121,32 @@ func found(key openai.ProjectAPIKey) provider.Found {
 	return provider.Found{
 		ID:          key.ID,
 		Name:        key.Name,
-		PrincipalID: key.Owner.ServiceAccount.ID,
+		PrincipalID: text(key.Owner.ServiceAccount.ID, key.Owner.ServiceAccount.JSON.ID),
+		Owner:       ownerOf(key.Owner),
 		CreatedAt:   fromUnix(key.CreatedAt),
 		ExpiresAt:   fromUnix(key.ExpiresAt),
 		LastUsedAt:  fromUnix(key.LastUsedAt),
+		UseKnown:    told(key.JSON.LastUsedAt),
 	}
+}
+
+// ownerOf names the owner of a project key: the one that the answer describes,
+// whatever type it says.
+func ownerOf(o openai.ProjectAPIKeyOwner) string {
+	account, user := o.ServiceAccount, o.User
+	return cmp.Or(
+		owner("service account", text(account.Name, account.JSON.Name), text(account.ID, account.JSON.ID)),
+		owner("user", text(user.Email, user.JSON.Email), text(user.Name, user.JSON.Name), text(user.ID, user.JSON.ID)))
+}
+
+// owner names an owner by the first of some texts that is not empty; it is empty
+// if all are. People choose these names, and may have pasted a key.
+func owner(kind string, names ...string) string {
+	name := cmp.Or(names...)
+	if name == "" {
+		return ""
+	}
+	return provider.HideKeys(strings.TrimSpace(kind + " " + name))
 }
 
 // Extend moves the expiry of a key that has not expired. OpenAI counts the time

@@ -45,12 +45,21 @@ func (w *world) Keys() []provider.Found {
 	for _, key := range w.LiveKeys() {
 		if key.ProjectID == project {
 			keys = append(keys, provider.Found{
-				ID: key.ID, Name: key.Name, PrincipalID: key.ServiceAccountID,
-				CreatedAt: key.CreatedAt, ExpiresAt: key.ExpiresAt,
+				ID: key.ID, Name: key.Name, PrincipalID: key.ServiceAccountID, Owner: w.owner(key),
+				CreatedAt: key.CreatedAt, ExpiresAt: key.ExpiresAt, LastUsedAt: key.LastUsedAt, UseKnown: true,
 			})
 		}
 	}
 	return keys
+}
+
+func (w *world) owner(key fakeopenai.Key) string {
+	for _, account := range w.ServiceAccounts(key.ProjectID) {
+		if account.ID == key.ServiceAccountID {
+			return "service account " + account.Name
+		}
+	}
+	return "user ada@example.com"
 }
 
 func (w *world) URLs() []string {
@@ -68,13 +77,21 @@ func (w *world) AdminKeys() []provider.Found {
 	for _, key := range w.Server.AdminKeys() {
 		if !key.Deleted && (key.ExpiresAt.IsZero() || time.Now().Before(key.ExpiresAt)) {
 			keys = append(keys, provider.Found{
-				ID: key.ID, Name: key.Name, PrincipalID: key.ServiceAccountID,
-				CreatedAt: key.CreatedAt, ExpiresAt: key.ExpiresAt,
+				ID: key.ID, Name: key.Name, PrincipalID: key.ServiceAccountID, Owner: "user Ada",
+				CreatedAt: key.CreatedAt, ExpiresAt: key.ExpiresAt, LastUsedAt: key.LastUsedAt, UseKnown: true,
 			})
 		}
 	}
 	return keys
 }
+
+func (w *world) AddScope() string {
+	id := "proj_" + rand.Text()
+	w.AddProject(id)
+	return id
+}
+
+func (w *world) CloseScope(id string) { w.ArchiveProject(id) }
 
 func (w *world) Principals() int { return len(w.ServiceAccounts(project)) }
 
@@ -113,6 +130,7 @@ var ops = map[providertest.Move]fakeopenai.Op{
 	providertest.FindAdmins:      fakeopenai.OpListAdminKeys,
 	providertest.ReadAdmin:       fakeopenai.OpGetAdminKey,
 	providertest.DeleteAdmin:     fakeopenai.OpDeleteAdminKey,
+	providertest.FindScopes:      fakeopenai.OpListProjects,
 }
 
 func (w *world) Count(m providertest.Move) int { return w.Server.Count(ops[m]) }
@@ -171,7 +189,7 @@ func TestAbilities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"check_role", "extend", "mint", "principal", "rotate_admin", "verify_admin"}
+	want := []string{"check_role", "extend", "list_scopes", "mint", "principal", "rotate_admin", "verify_admin"}
 	if got := provider.Capabilities(client); !slices.Equal(got, want) {
 		t.Errorf("got abilities %q, want %q", got, want)
 	}

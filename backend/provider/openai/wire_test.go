@@ -89,6 +89,9 @@ func TestIDsAreEscaped(t *testing.T) {
 		projects + escaped + "/service_accounts/" + escaped + "/api_keys":   func() { _, _ = client.Mint(t.Context(), bad) },
 		projects + escaped + "/api_keys?limit=100&owner_project_access=any": func() { client.Find(t.Context(), evil)(func(provider.Found, error) bool { return true }) },
 		projects + escaped + "/service_accounts/" + escaped:                 func() { _ = client.(provider.PrincipalKeeper).DeletePrincipal(t.Context(), bad.Principal) },
+		projects + escaped + "/service_accounts?limit=100": func() {
+			client.(provider.PrincipalKeeper).FindPrincipals(t.Context(), evil)(func(provider.FoundPrincipal, error) bool { return true })
+		},
 		projects + escaped:                  func() { _ = client.(provider.RoleChecker).CheckRoleAt(t.Context(), bad.Role) },
 		projects + "%2E%2E/api_keys/%2E%2E": func() { _ = client.Delete(t.Context(), provider.Ref{ID: "..", Scope: ".."}) },
 		projects + "a%2F..%2F..%2Fadmin_api_keys/api_keys/%20%00%0A%23%3Bx%25b": func() {
@@ -250,8 +253,8 @@ func TestFindOwners(t *testing.T) {
 	}
 	at := func(seconds int64) time.Time { return time.Unix(seconds, 0).UTC() }
 	want := []provider.Found{
-		{ID: "key_1", Name: "a", PrincipalID: "svc_1", CreatedAt: at(1711471533), LastUsedAt: at(1711471600), ExpiresAt: at(1711475433)},
-		{ID: "key_2", CreatedAt: at(1711471533)},
+		{ID: "key_1", Name: "a", PrincipalID: "svc_1", Owner: "service account bot", CreatedAt: at(1711471533), LastUsedAt: at(1711471600), UseKnown: true, ExpiresAt: at(1711475433)},
+		{ID: "key_2", Owner: "user user_1", CreatedAt: at(1711471533), UseKnown: true},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -12,6 +12,7 @@ import (
 
 var adminFindChecks = []check{
 	{"yields every admin key once, over all pages", rotates(adminFindAll)},
+	{"says whose each key is, how old, and when it was used", rotates(adminFindAttributes)},
 	{"fetches pages as the loop goes on", rotates(adminFindLazily)},
 	{"yields an error once and last", rotates(adminFindError)},
 	{"is sent again after a failure", rotates(adminFindRepeated)},
@@ -66,24 +67,43 @@ func adminFindAll(r rotator) {
 			r.Fatal(err)
 		}
 	}
-	want := map[string]provider.Found{}
-	for _, key := range r.AdminKeys() {
-		want[key.ID] = key
-	}
+	want := r.adminsByID()
 	got := map[string]bool{}
 	for _, key := range r.findAdmins() {
 		if got[key.ID] {
 			r.Errorf("admin key %s is yielded twice", key.ID)
 		}
 		got[key.ID] = true
-		have := want[key.ID]
-		if key.Name != have.Name || key.PrincipalID != have.PrincipalID || !key.ExpiresAt.Equal(have.ExpiresAt) ||
-			key.CreatedAt.Sub(have.CreatedAt).Abs() > time.Second {
-			r.Errorf("got admin key %+v, want %+v", key, have)
-		}
+		r.wantFound(key, want[key.ID])
 	}
 	if len(got) != len(want) || len(want) != 208 {
 		r.Errorf("got %d admin keys, want %d", len(got), len(want))
+	}
+}
+
+func (r rotator) adminsByID() map[string]provider.Found {
+	byID := map[string]provider.Found{}
+	for _, key := range r.AdminKeys() {
+		byID[key.ID] = key
+	}
+	return byID
+}
+
+func adminFindAttributes(r rotator) {
+	r.plantAdmins(2)
+	all := r.AdminKeys()
+	year := time.Now().AddDate(-1, 0, 0).Truncate(time.Second)
+	used := map[string]time.Time{all[1].ID: year.AddDate(0, 1, 0), all[2].ID: {}}
+	for id, at := range used {
+		r.wantAged(id, year, at)
+	}
+	listed := r.findAdmins()
+	want := r.adminsByID()
+	for _, key := range listed {
+		r.wantFound(key, want[key.ID])
+		if at, aged := used[key.ID]; aged && (!key.CreatedAt.Equal(year) || !key.LastUsedAt.Equal(at)) {
+			r.Errorf("got admin key %+v, want made on %s and used on %s", key, year, at)
+		}
 	}
 }
 

@@ -19,13 +19,22 @@ var adminTryChecks = []check{
 	{"passes although deletions are down", rotates(adminDeleteDown)},
 }
 
+// unused returns the admin keys without their last use, which any call moves.
+func (r rotator) unused() []provider.Found {
+	keys := r.AdminKeys()
+	for i := range keys {
+		keys[i].LastUsedAt = time.Time{}
+	}
+	return keys
+}
+
 // try tries the client's own admin key. Whatever comes of it, nothing changes.
 func (r rotator) try(id string) error {
 	r.Helper()
-	keys, admins, principals := r.Keys(), r.AdminKeys(), r.Principals()
+	keys, admins, principals := r.Keys(), r.unused(), r.Principals()
 	made := r.Count(MintAdmin) + r.Count(CreatePrincipal)
 	err := r.note(r.TryAdmin(r.Context(), id))
-	if !slices.Equal(r.Keys(), keys) || !slices.Equal(r.AdminKeys(), admins) || r.Principals() != principals {
+	if !slices.Equal(r.Keys(), keys) || !slices.Equal(r.unused(), admins) || r.Principals() != principals {
 		r.Errorf("there are keys %+v, admin keys %+v, %d principals; there were %+v, %+v, %d",
 			r.Keys(), r.AdminKeys(), r.Principals(), keys, admins, principals)
 	}

@@ -55,7 +55,11 @@ func (b *bench) calls(key provider.Key) []call {
 			return b.note(err)
 		}
 		all = append(all, call{FindPrincipal, ensure}, call{CreatePrincipal, ensure},
-			call{DeletePrincipal, func() error { return b.note(k.DeletePrincipal(b.Context(), b.principal)) }})
+			call{DeletePrincipal, func() error { return b.note(k.DeletePrincipal(b.Context(), b.principal)) }},
+			call{FindPrincipal, func() error { _, err := principalsOf(b).try(b.Context()); return err }})
+	}
+	if _, ok := b.client.(provider.ScopeLister); ok {
+		all = append(all, call{FindScopes, func() error { _, err := scopeListing(b).try(b.Context()); return err }})
 	}
 	if r, ok := b.rotator(); ok {
 		all = append(all, adminCalls(r)...)

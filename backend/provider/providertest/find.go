@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-llm/backend/provider"
@@ -18,6 +19,7 @@ var findChecks = []check{
 	{"never takes nonsense for an empty list", findSpoiled},
 	{"ends with its context", findCanceled},
 	{"says that there is no such scope", findNowhere},
+	{"says whose each key is, how old, and when it was used", findAttributes},
 }
 
 func findAll(b *bench) {
@@ -55,11 +57,66 @@ func (b *bench) wantAttributes() {
 		world[key.ID] = key
 	}
 	for _, got := range b.find() {
-		want := world[got.ID]
-		if got.PrincipalID != want.PrincipalID || !got.ExpiresAt.Equal(want.ExpiresAt) ||
-			got.CreatedAt.Sub(want.CreatedAt).Abs() > time.Second || !got.LastUsedAt.Equal(want.LastUsedAt) {
-			b.Errorf("got key %+v, want %+v", got, want)
+		b.wantFound(got, world[got.ID])
+	}
+}
+
+// wantFound checks what a list says of a key. Providers count in whole seconds.
+func (b *bench) wantFound(got, want provider.Found) {
+	b.Helper()
+	same := func(a, b time.Time) bool { return a.IsZero() == b.IsZero() && a.Sub(b).Abs() < time.Second }
+	if got.ID != want.ID || got.Name != want.Name || got.PrincipalID != want.PrincipalID || got.Owner != want.Owner ||
+		!got.ExpiresAt.Equal(want.ExpiresAt) || !same(got.CreatedAt, want.CreatedAt) || !same(got.LastUsedAt, want.LastUsedAt) || got.UseKnown != want.UseKnown {
+		b.Errorf("got key %+v, want %+v", got, want)
+	}
+	for _, secret := range b.Secrets() {
+		if strings.Contains(fmt.Sprint(got), secret) {
+			b.Errorf("a secret is in %+v", got)
 		}
+	}
+}
+
+// wantAged skips the test if lists do not say how old things are.
+func (b *bench) wantAged(id string, created, lastUsed time.Time) {
+	b.Helper()
+	if !b.Age(id, created, lastUsed) {
+		b.Skipf("lists do not say how old %s is", id)
+	}
+}
+
+func findAttributes(b *bench) {
+	b.Plant(foreign)
+	b.Plant(foreign + "-old")
+	b.Plant(foreign + "-idle")
+	b.mint("vault-test-one")
+	old := b.mint("vault-test-old")
+	b.wantAttributes()
+
+	year := time.Now().AddDate(-1, 0, 0).Truncate(time.Second)
+	used := map[string]time.Time{old.ID: year.AddDate(0, 1, 0)}
+	for _, key := range b.Keys() {
+		switch key.Name {
+		case foreign + "-old":
+			used[key.ID] = year.AddDate(0, 2, 0)
+		case foreign + "-idle":
+			used[key.ID] = time.Time{}
+		}
+	}
+	for id, at := range used {
+		b.wantAged(id, year, at)
+	}
+	b.wantAttributes()
+	owners := map[bool]string{} // by whether a principal owns the key
+	for _, key := range b.find() {
+		if at, aged := used[key.ID]; aged && (!key.CreatedAt.Equal(year) || !key.LastUsedAt.Equal(at)) {
+			b.Errorf("got key %+v, want made on %s and used on %s", key, year, at)
+		}
+		if key.Owner != "" {
+			owners[key.PrincipalID != ""] = key.Owner
+		}
+	}
+	if len(owners) == 2 && owners[true] == owners[false] {
+		b.Errorf("a person and a principal are both %q", owners[true])
 	}
 }
 

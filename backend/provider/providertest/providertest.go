@@ -45,7 +45,8 @@ type World interface {
 
 	// Alive reports whether the data plane takes a secret now.
 	Alive(secret string) bool
-	// Keys are the keys that exist in the role's scope and are not expired.
+	// Keys are the keys that exist in the role's scope and are not expired, with
+	// all that a list says of them.
 	Keys() []provider.Found
 	// Secrets are all secrets that ever were, the admin key included.
 	Secrets() []string
@@ -56,6 +57,10 @@ type World interface {
 
 	// Plant makes a key in the role's scope that somebody else owns.
 	Plant(name string)
+	// Age gives a key, an admin key or a principal another past: when it was made,
+	// and when it was last used, zero for never. It reports false if there is none
+	// of that id, or lists do not say such things.
+	Age(id string, created, lastUsed time.Time) bool
 	// Break makes requests of a move meet a fault. It reports false if the
 	// provider has no such request, or the simulator no such fault.
 	Break(Move, Fault) bool
@@ -83,6 +88,15 @@ type AdminWorld interface {
 	Stranger() (provider.Settings, http.RoundTripper)
 }
 
+// A ScopeWorld is what a World must be as well if the provider's clients are
+// provider.ScopeListers. The role's scope is the only one at first.
+type ScopeWorld interface {
+	// AddScope makes another scope.
+	AddScope() (id string)
+	// CloseScope makes an end to a scope: no key works there any more.
+	CloseScope(id string)
+}
+
 // A Treatment is what may happen to new admin keys.
 type Treatment struct {
 	Weaker   bool          // they may only read
@@ -100,7 +114,7 @@ const (
 	Delete          Move = "delete"
 	Find            Move = "find"
 	Extend          Move = "extend"
-	FindPrincipal   Move = "find principal"
+	FindPrincipal   Move = "find principal" // by its name, or all of them
 	CreatePrincipal Move = "create principal"
 	EnablePrincipal Move = "enable principal" // gives it what it needs to own keys
 	DeletePrincipal Move = "delete principal"
@@ -110,6 +124,7 @@ const (
 	FindAdmins      Move = "find admins" // to identify one, too
 	ReadAdmin       Move = "read admin"
 	DeleteAdmin     Move = "delete admin"
+	FindScopes      Move = "find scopes"
 )
 
 // A Fault is what requests of a move meet.
@@ -152,6 +167,8 @@ func Run(t *testing.T, h Harness) {
 		{"find", findChecks},
 		{"extend", extendChecks},
 		{"principal", principalChecks},
+		{"principal find", principalFindChecks},
+		{"scopes", scopeChecks},
 		{"account", accountChecks},
 		{"admin", adminChecks},
 		{"admin find", adminFindChecks},

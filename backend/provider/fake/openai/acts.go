@@ -97,6 +97,30 @@ func (s *Server) PlantServiceAccountKey(accountID, name string, expiresIn time.D
 	return s.addKeyLocked(a.project, a, name, nil, expiry, now).world()
 }
 
+// Age gives a key, an admin key or a service account another past: when it was
+// made, and when it was last used, zero for never. An account has no last use.
+// Lists keep their order. It reports whether there is anything of that id.
+func (s *Server) Age(id string, created, lastUsed time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	made, used := created.Truncate(time.Second), lastUsed.Truncate(time.Second)
+	if k := s.byID[id]; k != nil && !k.Deleted {
+		k.born, k.CreatedAt, k.LastUsedAt = created, made, used
+		return true
+	}
+	if a := s.accounts[id]; a != nil && !a.Deleted {
+		a.born, a.CreatedAt = created, made
+		return true
+	}
+	for _, a := range s.admins {
+		if a.ID == id && !a.Deleted {
+			a.born, a.CreatedAt, a.LastUsedAt = created, made, used
+			return true
+		}
+	}
+	return false
+}
+
 // SetRole gives an account a role: "owner", "member" or "none". It reports
 // whether there is such an account.
 func (s *Server) SetRole(accountID, role string) bool {

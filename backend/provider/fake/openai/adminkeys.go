@@ -49,7 +49,7 @@ func (a *adminKey) shown() object {
 		{"redacted_value", a.Secret[:min(8, len(a.Secret))] + "..." + a.Secret[max(0, len(a.Secret)-3):]},
 		{"created_at", a.CreatedAt.Unix()},
 		{"expires_at", unix(a.ExpiresAt)},
-		{"last_used_at", nil},
+		{"last_used_at", unix(a.LastUsedAt)},
 		{"owner", a.owner()},
 	}
 }

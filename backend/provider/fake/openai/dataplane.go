@@ -40,7 +40,7 @@ func (c *call) serve(scopes ...string) *refusal {
 		return missingScopes(scopes[0])
 	}
 	c.key.uses++
-	c.key.lastUsed = c.now.Truncate(time.Second)
+	c.key.LastUsedAt = c.now.Truncate(time.Second)
 	return nil
 }
 

@@ -32,6 +32,13 @@
 //	s.RevokeAdminKey(s.AdminKeys()[0].ID)
 //	s.PlantAdminKey("ada's script", "sk-admin-…xyz")
 //
+// What was planted is new, and was never used, until [Server.Age] gives it a past.
+// That works for whatever has an id: keys of people and of service accounts, admin
+// keys, and the accounts themselves.
+//
+//	key := s.PlantKey("proj_demo", "forgotten")
+//	s.Age(key.ID, time.Now().AddDate(-1, 0, 0), time.Time{})
+//
 // # Faults
 //
 // A [Fault] spoils some requests:

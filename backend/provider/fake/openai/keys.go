@@ -16,7 +16,6 @@ type key struct {
 	Key
 	born      time.Time // Key.CreatedAt is cut to the second
 	deletedAt time.Time
-	lastUsed  time.Time
 	uses      int
 	project   *project
 	account   *account // nil for a person's key
@@ -123,7 +122,7 @@ func (k *key) shown() object {
 		{"name", k.Name},
 		{"redacted_value", k.Secret[:6] + "..." + k.Secret[len(k.Secret)-3:]},
 		{"created_at", k.CreatedAt.Unix()},
-		{"last_used_at", unix(k.lastUsed)},
+		{"last_used_at", unix(k.LastUsedAt)},
 		{"expires_at", unix(k.ExpiresAt)},
 		{"owner_project_access", k.ownerAccess()},
 		{"owner", k.owner()},

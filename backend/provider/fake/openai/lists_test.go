@@ -117,8 +117,10 @@ func TestProjects(t *testing.T) {
 	w.AddProject("proj_c")
 	w.AddProject("proj_a")
 	w.ArchiveProject("proj_b")
-	if got, want := w.list(projectsPath, ""), []string{"proj_a", "proj_c"}; !slices.Equal(got, want) {
-		t.Errorf("projects = %v, want %v", got, want)
+	for _, query := range []string{"", "limit=1", "include_archived=false"} {
+		if got, want := w.list(projectsPath, query), []string{"proj_a", "proj_c"}; !slices.Equal(got, want) {
+			t.Errorf("%q: projects = %v, want %v", query, got, want)
+		}
 	}
 	if got, want := w.list(projectsPath, "include_archived=true&limit=1"), []string{"proj_a", "proj_b", "proj_c"}; !slices.Equal(got, want) {
 		t.Errorf("all projects = %v, want %v", got, want)

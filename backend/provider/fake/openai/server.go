@@ -199,5 +199,8 @@ func (s *Server) perform(c *call) (object, *refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.now, c.knobs = s.clock(), s.knobs
+	if c.admin != nil {
+		c.admin.LastUsedAt = c.now.Truncate(time.Second)
+	}
 	return c.do(s, c)
 }

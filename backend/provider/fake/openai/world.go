@@ -15,6 +15,8 @@ type Key struct {
 	CreatedAt time.Time
 	// ExpiresAt is zero for a key that does not expire.
 	ExpiresAt time.Time
+	// LastUsedAt is zero for a key that the data plane never served.
+	LastUsedAt time.Time
 	// Deleted is also true if the key's service account was deleted.
 	Deleted bool
 	// Secret is what the data plane takes.
@@ -33,6 +35,7 @@ type ServiceAccount struct {
 type AdminKey struct {
 	ID, Name             string
 	CreatedAt, ExpiresAt time.Time
+	LastUsedAt           time.Time // zero if it never called
 	Deleted              bool
 	ReadOnly             bool
 	// ServiceAccountID is empty for a person's key.
