@@ -63,7 +63,8 @@ func newBackend(registry *provider.Registry) *backend {
 		RunningVersion: version,
 		PathsSpecial:   &logical.Paths{SealWrapStorage: []string{configPrefix, gonePrefix}},
 		Paths: framework.PathAppend(
-			b.configPaths(), b.rotateRootPaths(), b.rolePaths(), b.credsPaths(), b.infoPaths(),
+			b.configPaths(), b.rotateRootPaths(), b.rolePaths(), b.credsPaths(),
+			b.keyPaths(), b.revokePaths(), b.suspendPaths(), b.auditPaths(), b.infoPaths(),
 		),
 		Secrets:          []*framework.Secret{b.keySecret()},
 		InitializeFunc:   b.initialize,

@@ -3,6 +3,8 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -13,9 +15,9 @@ type faultyStorage struct {
 	logical.Storage
 
 	mu     sync.Mutex
-	ops    []string // what was done since reset, as "put ledger"
-	at     int      // index of the operation to spoil; -1 for none
-	op     string   // or its name
+	ops    []opID // what was done since reset
+	at     opID   // the operation to spoil
+	op     string // or its full name, each time
 	how    storageFault
 	dead   bool // the process has crashed: nothing works any more
 	onHit  func()
@@ -40,8 +42,32 @@ func (f storageFault) String() string {
 
 var errInjected = errors.New("injected storage failure")
 
+// An opID names an operation: what it does, to what kind of entry, and how many
+// of the same came before it. Some happen at the same time, so a plain index would
+// mean another one each time.
+type opID struct {
+	what string // as "put index/id"
+	nth  int
+}
+
+func (id opID) String() string { return fmt.Sprintf("%s %d", id.what, id.nth) }
+
+// noOp is no operation.
+var noOp = opID{}
+
+// kindOfOp leaves ids and times out of a name.
+func kindOfOp(op string) string {
+	verb, key, _ := strings.Cut(op, " ")
+	parts := strings.Split(key, "/")
+	kind := parts[0]
+	if kind+"/" == indexPrefix && len(parts) > 1 {
+		kind += "/" + parts[1]
+	}
+	return verb + " " + kind
+}
+
 // spoil arms one fault, counting operations from now on.
-func (f *faultyStorage) spoil(at int, how storageFault, onHit func()) {
+func (f *faultyStorage) spoil(at opID, how storageFault, onHit func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ops, f.at, f.op, f.how, f.onHit, f.active, f.dead = nil, at, "", how, onHit, true, false
@@ -49,14 +75,14 @@ func (f *faultyStorage) spoil(at int, how storageFault, onHit func()) {
 
 // spoilOp arms a fault for all operations of a name, such as "put config/openai".
 func (f *faultyStorage) spoilOp(op string, how storageFault) {
-	f.spoil(-1, how, nil)
+	f.spoil(noOp, how, nil)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.op = op
 }
 
 // heal ends all faults and returns the operations since spoil.
-func (f *faultyStorage) heal() []string {
+func (f *faultyStorage) heal() []opID {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.active, f.dead = false, false
@@ -79,9 +105,14 @@ func (f *faultyStorage) step(name string) (before, after error) {
 	if !f.active {
 		return nil, nil
 	}
-	index := len(f.ops)
-	f.ops = append(f.ops, name)
-	if index != f.at && name != f.op {
+	id := opID{what: kindOfOp(name)}
+	for _, before := range f.ops {
+		if before.what == id.what {
+			id.nth++
+		}
+	}
+	f.ops = append(f.ops, id)
+	if id != f.at && name != f.op {
 		return nil, nil
 	}
 	if f.onHit != nil {

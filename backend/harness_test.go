@@ -251,6 +251,9 @@ type testLease struct {
 
 func (l *testLease) key() string { return fmt.Sprint(l.data["api_key"]) }
 
+// id is that of the lease's record.
+func (l *testLease) id() string { return fmt.Sprint(l.secret.InternalData["id"]) }
+
 // lease reads a key and keeps the lease.
 func (m *testMount) lease(path string, pairs ...any) *testLease {
 	m.t.Helper()
@@ -411,3 +414,28 @@ func (m *testMount) checkText(where, text string) {
 }
 
 func secretWith(data map[string]any) *logical.Secret { return &logical.Secret{InternalData: data} }
+
+// backup copies the storage, as a backup of Vault does.
+func (m *testMount) backup() map[string][]byte {
+	m.t.Helper()
+	copied := map[string][]byte{}
+	for _, key := range m.stored("") {
+		entry, err := m.storage.Get(m.t.Context(), key)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		copied[key] = entry.Value
+	}
+	return copied
+}
+
+// restore puts the storage back to a backup.
+func (m *testMount) restore(backup map[string][]byte) {
+	m.t.Helper()
+	m.storage.Storage = &logical.InmemStorage{}
+	for key, value := range backup {
+		if err := m.storage.Put(m.t.Context(), &logical.StorageEntry{Key: key, Value: value}); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+}

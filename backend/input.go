@@ -291,6 +291,14 @@ func providerFields(own map[string]*framework.FieldSchema, values provider.Value
 	}
 }
 
+// nonNilMap makes an empty map read as {} and not as null.
+func nonNilMap(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
 // nonNil makes an empty list read as [] and not as null.
 func nonNil(list []string) []string {
 	if list == nil {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -80,6 +82,9 @@ func (b *backend) takeOrder(ctx context.Context, req *logical.Request, roleName 
 	if role == nil {
 		return nil, refuse(http.StatusNotFound, "role %q does not exist", roleName)
 	}
+	if err := mayUse(ctx, req.Storage, roleName); err != nil {
+		return nil, err
+	}
 	if role.RequireEntity && req.EntityID == "" {
 		return nil, refuse(http.StatusForbidden, "role %q wants a caller with an identity entity, and this token has none; log in through an auth method instead of using a root or batch token", roleName)
 	}
@@ -147,9 +152,34 @@ func (b *backend) callerOf(req *logical.Request) owner {
 	if req.EntityID != "" {
 		if entity, err := b.System().EntityInfo(req.EntityID); err == nil && entity != nil {
 			who.EntityName = entity.Name
+			who.Aliases, who.AliasMetadata = aliasesOf(entity)
 		}
 	}
 	return who
+}
+
+// maxAliasFacts bounds what a record says of its owner's aliases.
+const maxAliasFacts = 32
+
+// aliasesOf says how an entity logs in.
+func aliasesOf(entity *logical.Entity) (names []string, metadata map[string]string) {
+	for _, alias := range entity.Aliases {
+		name := alias.MountType + "/" + alias.Name
+		if len(names) == maxAliasFacts {
+			break
+		}
+		names = append(names, name)
+		for _, key := range slices.Sorted(maps.Keys(alias.Metadata)) {
+			if len(metadata) == maxAliasFacts {
+				break
+			}
+			if metadata == nil {
+				metadata = map[string]string{}
+			}
+			metadata[name+"/"+key] = alias.Metadata[key]
+		}
+	}
+	return names, metadata
 }
 
 // openRecord writes the pending record, within the role's cap. Counting and
@@ -174,13 +204,16 @@ func (b *backend) openRecord(ctx context.Context, s logical.Storage, o *order) (
 	return l.open(ctx, o.rec)
 }
 
-// mintIfAllowed mints unless the connection was deleted, or closed to the role,
-// since the order was taken. From the record on, a deletion sees that the
-// connection is used.
+// mintIfAllowed mints unless the connection was deleted, or closed to the role, or
+// the role was suspended, since the order was taken. From the record on, a deletion
+// sees that the connection is used, and a kill sees the key.
 func (b *backend) mintIfAllowed(ctx context.Context, s logical.Storage, o *order) (provider.Key, error) {
 	conn, err := b.connection(ctx, s, o.conn.name)
 	if err == nil {
 		err = conn.allows(o.role)
+	}
+	if err == nil {
+		err = mayUse(ctx, s, o.role.name)
 	}
 	if err == nil && b.System().Tainted() {
 		// Either a drain has seen the record and waits, or this sees the taint.
@@ -249,7 +282,7 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, o *order, key
 	hash := keyHash(o.mount.Salt, key.Secret.Reveal())
 	rec, err := b.ledger(s).activate(ctx, o.rec, key, hash, dueOf(o.asked, key.ExpiresAt))
 	if err != nil {
-		o.rec.KeyID = key.ID
+		o.rec.KeyID, o.rec.KeyHash = key.ID, hash
 		return nil, b.takeBack(ctx, s, o, err)
 	}
 	o.rec = rec

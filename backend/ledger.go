@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ import (
 //     written before the record is: the entry is only a hint to look, the record
 //     decides. An entry whose record says another minute is stale, and the sweep
 //     removes it.
+//   - The facts by which a record is found are stored before the record says them,
+//     and removed before it is: see index.go.
 //   - Every move of a record happens under its slot, so that a hint cannot be
 //     found stale while the record that it announces is being written.
 
@@ -97,7 +100,23 @@ type owner struct {
 	DisplayName string            `json:"display_name,omitempty"`
 	RequestID   string            `json:"request_id,omitempty"`
 	Metadata    map[string]string `json:"metadata,omitempty"` // of the role, at the time
+	// Aliases are how the entity logs in, as <type of the auth mount>/<name>, and
+	// AliasMetadata is what Vault knows of them, under <alias>/<key>.
+	Aliases       []string          `json:"aliases,omitempty"`
+	AliasMetadata map[string]string `json:"alias_metadata,omitempty"`
 }
+
+// String names an owner for a person to read; empty if nobody is known.
+func (o owner) String() string {
+	name := cmp.Or(o.EntityName, o.DisplayName, o.EntityID)
+	if keeper := o.Metadata[ownerMetadata]; keeper != "" {
+		return cmp.Or(name, "a token without a name") + ", for " + keeper
+	}
+	return name
+}
+
+// ownerMetadata is the metadata of a role that says who answers for its keys.
+const ownerMetadata = "owner"
 
 func (r record) pointer() pointer  { return pointer{config: r.Config, role: r.Role, id: r.ID} }
 func (r record) ref() provider.Ref { return provider.Ref{ID: r.KeyID, Scope: r.Scope} }
@@ -115,10 +134,22 @@ func (l ledger) open(ctx context.Context, rec record) (record, error) {
 	rec.Due = rec.CreatedAt.Add(pendingAge())
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
-	if err := l.write(ctx, rec, time.Time{}); err != nil {
+	if err := l.write(ctx, record{}, rec); err != nil {
+		l.unopen(ctx, rec)
 		return record{}, fmt.Errorf("open record %s: %w", rec.ID, err)
 	}
 	return rec, nil
+}
+
+// unopen removes what leads to a record that was not stored. One that was stored
+// after all is left to the sweep.
+func (l ledger) unopen(ctx context.Context, rec record) {
+	if stored, err := l.get(ctx, rec.pointer()); err != nil || stored != nil {
+		return
+	}
+	if err := l.forgetFacts(ctx, rec); err == nil {
+		l.forgetHint(ctx, rec.pointer(), rec.Due)
+	}
 }
 
 // activate makes a pending record active once the provider has answered with a
@@ -176,6 +207,9 @@ func (l ledger) revoke(ctx context.Context, rec record) (record, error) {
 func (l ledger) retire(ctx context.Context, rec record, due time.Time) (record, error) {
 	next := rec
 	next.State, next.Due = revoking, due
+	if rec.State == pending {
+		rec.KeyID, rec.KeyHash = "", "" // what is stored does not have them
+	}
 	return l.move(ctx, rec, next)
 }
 
@@ -200,6 +234,9 @@ func (l ledger) failed(ctx context.Context, rec record, cause error, after time.
 func (l ledger) drop(ctx context.Context, rec record) error {
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
+	if err := l.forgetFacts(ctx, rec); err != nil {
+		return fmt.Errorf("drop record %s: %w", rec.ID, err)
+	}
 	if err := remove(ctx, l.storage, rec.pointer().key()); err != nil {
 		return fmt.Errorf("drop record %s: %w", rec.ID, err)
 	}
@@ -207,30 +244,33 @@ func (l ledger) drop(ctx context.Context, rec record) error {
 	return nil
 }
 
-// move replaces a record and its entry in the time index.
+// move replaces a record and its entries in the indexes.
 func (l ledger) move(ctx context.Context, from, to record) (record, error) {
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
-	if err := l.write(ctx, to, from.Due); err != nil {
+	if err := l.write(ctx, from, to); err != nil {
 		return record{}, fmt.Errorf("record %s as %s: %w", to.ID, to.State, err)
 	}
 	return to, nil
 }
 
-// write stores rec after its hint, and then removes the hint at the old time.
-func (l ledger) write(ctx context.Context, rec record, oldDue time.Time) error {
-	at := rec.pointer()
-	moved := at.dueKey(oldDue) != at.dueKey(rec.Due)
+// write stores a record after its entries in the indexes, and then removes the
+// entry at its old time.
+func (l ledger) write(ctx context.Context, from, to record) error {
+	at := to.pointer()
+	moved := at.dueKey(from.Due) != at.dueKey(to.Due)
+	work := l.newFacts(from, to)
 	if moved {
-		if err := l.hint(ctx, at, rec.Due); err != nil {
-			return err
-		}
+		work = append(work, func(ctx context.Context) error { return l.hint(ctx, at, to.Due) })
 	}
-	if err := save(ctx, l.storage, at.key(), rec); err != nil {
+	if err := together(ctx, work...); err != nil {
+		return err
+	}
+	if err := save(ctx, l.storage, at.key(), to); err != nil {
 		return err
 	}
 	if moved {
-		l.forgetHint(ctx, at, oldDue)
+		l.forgetHint(ctx, at, from.Due)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 
 // A mountEntry is what a mount keeps about itself for ever.
 //
-//	{"version":1,"tag":"4k2p0q7m","salt":"…"}
+//	{"version":1,"tag":"4k2p0q7m","salt":"…","index":1}
 type mountEntry struct {
 	Version int `json:"version"`
 	// Tag is part of every name at a provider, and tells this mount's keys from
@@ -17,6 +17,8 @@ type mountEntry struct {
 	Tag string `json:"tag"`
 	// Salt keys the hashes of minted keys.
 	Salt []byte `json:"salt"`
+	// Index is the version of the index of all records; 0 if they are older than it.
+	Index int `json:"index,omitempty"`
 }
 
 const mountVersion = 1
@@ -33,7 +35,7 @@ func (b *backend) mount(ctx context.Context, s logical.Storage) (*mountEntry, er
 		return nil, err
 	}
 	if entry == nil {
-		entry = &mountEntry{Version: mountVersion, Tag: newTag(), Salt: make([]byte, 32)}
+		entry = &mountEntry{Version: mountVersion, Tag: newTag(), Salt: make([]byte, 32), Index: indexVersion}
 		rand.Read(entry.Salt)
 		if err := save(ctx, s, mountKey, entry); err != nil {
 			return nil, err
@@ -41,4 +43,21 @@ func (b *backend) mount(ctx context.Context, s logical.Storage) (*mountEntry, er
 	}
 	b.mountEntry = entry
 	return entry, nil
+}
+
+// setIndexed notes that the index of all records is made.
+func (b *backend) setIndexed(ctx context.Context, s logical.Storage) error {
+	entry, err := b.mount(ctx, s)
+	if err != nil {
+		return err
+	}
+	b.mountMu.Lock()
+	defer b.mountMu.Unlock()
+	next := *entry
+	next.Index = indexVersion
+	if err := save(ctx, s, mountKey, next); err != nil {
+		return err
+	}
+	b.mountEntry = &next
+	return nil
 }

@@ -26,6 +26,12 @@ import (
 //	due/<minute>/<config>~<role>~<id>    when the sweep looks at a record, with
 //	                                     the slashes of the role as ~, or at the
 //	                                     admin key of a connection
+//	index/<fact>/<value>/<config>~<role>~<id>
+//	                                     a record that a fact leads to, see fact
+//	suspended/<role>                     that a role is suspended
+//	suspended/<part of a name>/~         that all roles below it are
+//	order/<id>                           a kill that is not finished
+//	tidy/<config>                        how the last tidy of a connection went
 //
 // No segment of a role's name can hold "~", so records never collide with roles
 // below theirs, and one List counts the keys of a role.
@@ -38,6 +44,10 @@ const (
 	ledgerPrefix    = "ledger/"
 	principalPrefix = "principal/"
 	duePrefix       = "due/"
+	indexPrefix     = "index/"
+	suspendPrefix   = "suspended/"
+	orderPrefix     = "order/"
+	tidyPrefix      = "tidy/"
 
 	mark = "~"
 )
@@ -70,6 +80,22 @@ func isName(name string) bool { return checkName(name) == nil }
 func configKey(config string) string { return configPrefix + config }
 func goneKey(config string) string   { return gonePrefix + config }
 func roleKey(role string) string     { return rolePrefix + role }
+func orderKey(id string) string      { return orderPrefix + id }
+func tidyKey(config string) string   { return tidyPrefix + config }
+
+// suspendKey is where the suspension of a name is stored. A storage key cannot end
+// in a slash.
+func suspendKey(name string) string {
+	if strings.HasSuffix(name, "/") {
+		name += mark
+	}
+	return suspendPrefix + name
+}
+
+// suspendedName is the inverse of suspendKey.
+func suspendedName(key string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(key, suspendPrefix), mark)
+}
 
 // recordsPrefix is above the records of a role, or, without a role, above all
 // records of a connection and directly above those of its admin keys.
@@ -115,17 +141,20 @@ func (p pointer) key() string {
 	return recordKey(p.config, p.role, p.id)
 }
 
-func (p pointer) dueKey(at time.Time) string {
-	return minutePrefix(at) + p.config + mark + strings.ReplaceAll(p.role, "/", mark) + mark + p.id
+// name is p in one segment of a storage key.
+func (p pointer) name() string {
+	return p.config + mark + strings.ReplaceAll(p.role, "/", mark) + mark + p.id
 }
+
+func (p pointer) dueKey(at time.Time) string { return minutePrefix(at) + p.name() }
 
 func minutePrefix(at time.Time) string { return duePrefix + at.UTC().Format(minuteLayout) + "/" }
 
-// parsePointer is the inverse of dueKey, without the minute.
+// parsePointer is the inverse of name.
 func parsePointer(name string) (pointer, error) {
 	parts := strings.Split(name, mark)
 	if len(parts) < 3 {
-		return pointer{}, fmt.Errorf("entry %q of the time index has no config, role and id", name)
+		return pointer{}, fmt.Errorf("entry %q of an index has no config, role and id", name)
 	}
 	last := len(parts) - 1
 	return pointer{config: parts[0], role: strings.Join(parts[1:last], "/"), id: parts[last]}, nil

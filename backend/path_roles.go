@@ -84,6 +84,7 @@ func (b *backend) rolePaths() []*framework.Path {
 	}
 	answer := maps.Clone(fields)
 	delete(answer, "name")
+	maps.Copy(answer, suspendedFields())
 	return []*framework.Path{
 		{
 			Pattern:      "roles" + pathList,
@@ -148,9 +149,9 @@ func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framewo
 	if err != nil || role == nil {
 		return nil, err
 	}
-	metadata := role.Metadata
-	if metadata == nil {
-		metadata = map[string]string{}
+	suspended, err := suspensionOf(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
 	}
 	data := map[string]any{
 		"config_name":     role.Config,
@@ -159,7 +160,11 @@ func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framewo
 		"name_template":   role.NameTemplate,
 		"require_entity":  role.RequireEntity,
 		"max_active_keys": role.MaxActiveKeys,
-		"metadata":        metadata,
+		"metadata":        nonNilMap(role.Metadata),
+		"suspended":       suspended != nil,
+	}
+	if suspended != nil {
+		maps.Copy(data, suspended.data())
 	}
 	providerFields(b.roleFields(ctx, req.Storage, role.Config), role.Fields, data)
 	return &logical.Response{Data: data}, nil

@@ -30,7 +30,10 @@ func TestEveryPathAndFieldIsDescribed(t *testing.T) {
 				}
 			}
 		}
-		for _, path := range []string{"", "config/x", "config/", "roles/a/b", "roles/", "creds/a/b", "creds/", "info"} {
+		for _, path := range []string{
+			"", "config/x", "config/", "roles/a/b", "roles/", "creds/a/b", "creds/", "info",
+			"keys", "keys/x", "lookup", "revoke", "suspend", "suspend/a/b", "resume/a/b", "audit/x", "tidy/x", "tidy-status",
+		} {
 			req := m.request(logical.HelpOperation, path, nil)
 			resp, err := m.b.HandleRequest(m.t.Context(), req)
 			if err != nil || resp == nil {
@@ -50,9 +53,10 @@ func TestMutatingPathsAreForwarded(t *testing.T) {
 		for _, path := range m.engine.Paths {
 			for op, handler := range path.Operations {
 				p := handler.Properties()
-				mutates := op != logical.ReadOperation && op != logical.ListOperation || strings.HasPrefix(path.Pattern, "creds/") || path.Pattern == "creds"+pathName
-				if op == logical.ListOperation {
-					mutates = false
+				mutates := op != logical.ReadOperation && op != logical.ListOperation
+				if op == logical.ReadOperation {
+					// Those that call a provider.
+					mutates = strings.HasPrefix(path.Pattern, "creds/") || strings.HasPrefix(path.Pattern, "audit/")
 				}
 				if forwards := p.ForwardPerformanceStandby && p.ForwardPerformanceSecondary; forwards != mutates {
 					m.t.Errorf("%s %s: forwarded %v, want %v", op, path.Pattern, forwards, mutates)

@@ -283,13 +283,13 @@ func TestFaultMatrixOfAdminKeysStorage(t *testing.T) {
 		if len(ops) == 0 {
 			t.Fatalf("%s does nothing with the storage", move.name)
 		}
-		for at, op := range ops {
+		for _, op := range ops {
 			for _, fault := range faults {
-				t.Run(fmt.Sprintf("%s/%d %s/%s", move.name, at, shortOp(op), fault), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/%s/%s", move.name, op, fault), func(t *testing.T) {
 					t.Parallel()
 					bubble(t, func(m *testMount) {
 						c := newAdminCase(m, move)
-						m.storage.spoil(at, fault, func() {
+						m.storage.spoil(op, fault, func() {
 							switch fault {
 							case crashBefore, crashAfter:
 								c.crashed.Store(true)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -84,6 +85,24 @@ func walk(ctx context.Context, s logical.Storage, prefix string, visit func(key 
 		}
 	}
 	return nil
+}
+
+// together does several things with the storage at the same time, which costs
+// little more than one of them. It returns their first error.
+func together(ctx context.Context, work ...func(context.Context) error) error {
+	errs := make([]error, len(work))
+	var wg sync.WaitGroup
+	for i, do := range work {
+		wg.Go(func() { errs[i] = do(ownIndexState(ctx)) })
+	}
+	wg.Wait()
+	return firstError(errs...)
+}
+
+// ownIndexState gives a goroutine its own place for what the SDK notes of each
+// storage write in the context, without a lock.
+func ownIndexState(ctx context.Context) context.Context {
+	return logical.IndexStateContext(ctx, &logical.WALState{})
 }
 
 // mustRecord returns a context for a write that records what has happened or is

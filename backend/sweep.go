@@ -59,21 +59,32 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 	return b.sweep(ctx, req.Storage)
 }
 
-// A sweepRun is one sweep.
+// A sweepRun is one sweep, or one kill.
 type sweepRun struct {
 	*backend
 	storage logical.Storage
 	tainted bool
+	// chosen says that the tasks are those of a kill: they are due whatever their
+	// records say, somebody else who is at one is waited for, and what fails is kept.
+	chosen bool
 
 	done, failed, left atomic.Int64
 
-	mu     sync.Mutex
-	oldest time.Time // minute of the oldest entry that stays; zero if none does
+	mu       sync.Mutex
+	oldest   time.Time // minute of the oldest entry that stays; zero if none does
+	failures []keyFailure
+	unseen   map[pointer]bool // records that a kill waits for
 }
 
 func (b *backend) sweep(ctx context.Context, s logical.Storage) error {
 	if b.System().Tainted() {
 		return b.drain(ctx, s)
+	}
+	if err := b.reindex(ctx, s); err != nil {
+		b.Logger().Warn("the index of keys is not made yet; looking a key up is slow until then", "error", err)
+	}
+	if err := b.finishOrders(ctx, s); err != nil {
+		b.Logger().Warn("sweep: a kill is left for a later try", "error", err)
 	}
 	started := b.now()
 	run := &sweepRun{backend: b, storage: s}
@@ -127,7 +138,7 @@ func (r *sweepRun) all(ctx context.Context, tasks []task) {
 		})
 	}
 	wg.Wait()
-	if len(tasks) > 0 {
+	if len(tasks) > 0 && !r.chosen {
 		r.Logger().Info("sweep", "due", len(tasks), "done", r.done.Load(), "failed", r.failed.Load(), "left", r.left.Load(), "took", r.now().Sub(started).String())
 	}
 }
@@ -138,12 +149,6 @@ func (r *sweepRun) recovered(what, name string) {
 		r.failed.Add(1)
 		logPanic(r.Logger(), p, "sweep of "+what, name)
 	}
-}
-
-// ownIndexState gives a goroutine its own place for what the SDK notes of each
-// storage write in the context, without a lock.
-func ownIndexState(ctx context.Context) context.Context {
-	return logical.IndexStateContext(ctx, &logical.WALState{})
 }
 
 // collectAll returns a task for every record and principal.

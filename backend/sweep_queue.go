@@ -80,7 +80,7 @@ func (q *sweepQueue) principal(ctx context.Context, t task) {
 // slow deletions do not keep creates without an answer from being looked for.
 func (q *sweepQueue) look(ctx context.Context, t task) {
 	r := q.run
-	release, ok := q.slot(t)
+	release, ok := q.slot(ctx, t)
 	if !ok {
 		return
 	}
@@ -94,16 +94,35 @@ func (q *sweepQueue) look(ctx context.Context, t task) {
 	switch {
 	case err != nil:
 		q.outcome(ctx, t, false, err)
+	case rec == nil && r.seen(t.pointer):
+		// The key that a kill has waited for was never handed out.
 	case rec == nil:
 		q.outcome(ctx, t, true, nil)
 	case !r.due(rec):
 		q.notDue(ctx, t, rec)
 	case rec.State == pending:
 		held = true
+		r.seen(t.pointer)
 		q.add(func() { q.pendings = append(q.pendings, heldPending{task: t, rec: *rec, release: release}) })
 	default:
+		r.choose(ctx, *rec)
 		q.add(func() { q.doomed = append(q.doomed, t) })
 	}
+}
+
+// choose marks a record that a kill has chosen, so that its key dies even if there
+// is no time left to delete it now.
+func (r *sweepRun) choose(ctx context.Context, rec record) {
+	if !r.chosen {
+		return
+	}
+	if rec.State == active {
+		if _, err := r.ledger(r.storage).retire(ctx, rec, r.now()); err != nil {
+			r.Logger().Warn("a record could not be marked for deletion", "id", rec.ID, "error", err)
+			return
+		}
+	}
+	r.seen(rec.pointer())
 }
 
 // notDue drops an entry of the index that is stale. One that still names the
@@ -117,7 +136,19 @@ func (q *sweepQueue) notDue(ctx context.Context, t task, rec *record) {
 }
 
 // due reports whether a record is to be worked on now.
-func (r *sweepRun) due(rec *record) bool { return r.tainted || !rec.Due.After(r.now()) }
+func (r *sweepRun) due(rec *record) bool {
+	return r.tainted || r.chosen || !rec.Due.After(r.now())
+}
+
+// seen notes that a kill need not wait for a record any more, and reports whether
+// it had to.
+func (r *sweepRun) seen(p pointer) (late bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	late = r.unseen[p]
+	delete(r.unseen, p)
+	return late
+}
 
 func (q *sweepQueue) add(what func()) {
 	q.mu.Lock()
@@ -128,7 +159,7 @@ func (q *sweepQueue) add(what func()) {
 // delete deletes the key of a record, if it is still due.
 func (q *sweepQueue) delete(ctx context.Context, t task) {
 	r := q.run
-	release, ok := q.slot(t)
+	release, ok := q.slot(ctx, t)
 	if !ok {
 		return
 	}
@@ -142,7 +173,7 @@ func (q *sweepQueue) delete(ctx context.Context, t task) {
 		q.notDue(ctx, t, rec)
 		return
 	}
-	if rec.State == active && !r.tainted {
+	if rec.State == active && !r.tainted && !r.chosen {
 		if !q.ended(ctx, rec) {
 			r.leave(t)
 			return
@@ -177,9 +208,15 @@ func (q *sweepQueue) ended(ctx context.Context, rec *record) bool {
 	return false
 }
 
-// slot takes the slot of a record, or leaves its task.
-func (q *sweepQueue) slot(t task) (release func(), ok bool) {
-	release, ok = q.run.slots.try(recordSlot(t.id))
+// slot takes the slot of a record, or leaves its task. A kill waits for it.
+func (q *sweepQueue) slot(ctx context.Context, t task) (release func(), ok bool) {
+	if q.run.chosen {
+		var err error
+		release, err = q.run.slots.acquire(ctx, recordSlot(t.id))
+		ok = err == nil
+	} else {
+		release, ok = q.run.slots.try(recordSlot(t.id))
+	}
 	if !ok {
 		q.busy.Store(true)
 		q.run.leave(t)
@@ -327,9 +364,20 @@ func (q *sweepQueue) outcome(ctx context.Context, t task, done bool, err error) 
 		if t.principal() || ctx.Err() != nil || provider.KindOf(err) == "" {
 			r.stays(t) // else the failure moved the record to the minute of its next try
 		}
-		r.Logger().Warn("sweep: one key or service account is left for a later try", "config", t.config, "role", t.role, "id", t.id, "error", err)
+		r.fail(t, err)
+		r.Logger().Warn("one key or service account is left for a later try", "config", t.config, "role", t.role, "id", t.id, "error", err)
 		if blamesConnection(err) && ctx.Err() == nil {
 			q.inARow.Add(1)
 		}
 	}
+}
+
+// fail keeps what a kill has to tell.
+func (r *sweepRun) fail(t task, err error) {
+	if !r.chosen {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = append(r.failures, keyFailure{id: t.id, err: err})
 }

@@ -84,7 +84,7 @@ func TestSweepCostDoesNotGrowWithLiveKeys(t *testing.T) {
 		cost := func() int {
 			m.sweep() // the first lists the index as a whole
 			m.advance(time.Minute)
-			m.storage.spoil(-1, 0, nil)
+			m.storage.spoil(noOp, 0, nil)
 			m.sweep()
 			return len(m.storage.heal())
 		}
@@ -180,7 +180,7 @@ func TestEntriesOfPassedMinutesAreFound(t *testing.T) {
 			m.sweepFor(2 * time.Minute)
 			rec := record{ID: newID(m.engine.now()), Name: "vault-x", State: pending, Config: "openai", Role: "bot", Scope: "proj_demo"}
 			rec.Due = m.engine.now().Add(-behind)
-			if err := m.engine.ledger(m.storage).write(m.t.Context(), rec, time.Time{}); err != nil {
+			if err := m.engine.ledger(m.storage).write(m.t.Context(), record{}, rec); err != nil {
 				m.t.Fatal(err)
 			}
 			m.sweepFor(within)
@@ -282,7 +282,7 @@ func TestReplicationStates(t *testing.T) {
 			m.lease("creds/bot", "ttl", "60s")
 			m.sys.set(func(v *logical.StaticSystemView) { v.ReplicationStateVal = c.state })
 			m.advance(12 * time.Minute)
-			m.storage.spoil(-1, 0, nil)
+			m.storage.spoil(noOp, 0, nil)
 			m.sweep()
 			if swept := len(m.storage.heal()) > 0; swept != c.mayWrite {
 				m.t.Errorf("%s: swept %v, want %v", c.state.GetPerformanceString(), swept, c.mayWrite)

@@ -1,0 +1,253 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// This file is the audit: which keys of an account need somebody's attention, whose
+// they are, and what to do about them.
+
+// A class is one reason to look at a key.
+type class string
+
+const (
+	unmanaged class = "unmanaged" // at the provider, and not made by this mount
+	missing   class = "missing"   // in the ledger, and gone at the provider
+	orphaned  class = "orphaned"  // made by this mount, and not in the ledger
+	ownerless class = "ownerless" // nobody is known who answers for it
+	stale     class = "stale"     // older than max_age
+	idle      class = "idle"      // not used for max_idle
+)
+
+var classes = []class{unmanaged, missing, orphaned, ownerless, stale, idle}
+
+// findingsShown is how many findings of a class are told; all are counted.
+const findingsShown = 100
+
+// A finding is one key of a class.
+type finding struct {
+	kind                      kind
+	keyID, name, scope, owner string
+	id, role                  string // of its record
+	createdAt, lastUsedAt     time.Time
+	why, remedy               string
+}
+
+// findings are those of one class.
+type findings struct {
+	count int
+	first []finding
+}
+
+// An audit is one comparison of a provider with the ledger.
+type audit struct {
+	*survey
+	path            string // of the mount, with its slash
+	maxAge, maxIdle time.Duration
+	found           map[class]*findings
+	records         int
+	entities        map[string]string // by id: why nobody answers for it; empty if somebody does
+}
+
+func (b *backend) newAudit(ctx context.Context, req *logical.Request, config string) (*audit, error) {
+	v, err := b.newSurvey(ctx, req.Storage, config)
+	if err != nil {
+		return nil, err
+	}
+	a := &audit{survey: v, path: req.MountPoint, found: map[class]*findings{}, entities: map[string]string{}}
+	for _, c := range classes {
+		a.found[c] = &findings{}
+	}
+	return a, nil
+}
+
+func (a *audit) run(ctx context.Context) error {
+	asking, cancel := context.WithTimeout(ctx, surveyBudget)
+	defer cancel()
+	if err := a.readLedger(asking, a.checkRecord); err != nil {
+		return err
+	}
+	a.readScopes(asking)
+	a.eachKey(asking, func(key listedKey) { a.checkKey(ctx, key) }, a.orphan)
+	return a.checkMissing(ctx)
+}
+
+func (a *audit) add(c class, f finding) {
+	found := a.found[c]
+	found.count++
+	if len(found.first) < findingsShown {
+		found.first = append(found.first, f)
+	}
+}
+
+// checkRecord looks at who answers for a key that somebody has.
+func (a *audit) checkRecord(rec record) {
+	a.records++
+	if rec.Kind == admin || rec.State != active {
+		return
+	}
+	if why := a.withoutOwner(rec); why != "" {
+		f := a.ofRecord(rec)
+		f.why = why
+		a.add(ownerless, f)
+	}
+}
+
+// withoutOwner says why nobody answers for a key; empty if somebody does. An
+// entity that was deleted in Vault answers for nothing.
+func (a *audit) withoutOwner(rec record) string {
+	if rec.EntityID == "" {
+		if rec.Metadata[ownerMetadata] != "" {
+			return ""
+		}
+		return fmt.Sprintf("issued to a token without an entity, under a role without metadata %q", ownerMetadata)
+	}
+	why, asked := a.entities[rec.EntityID]
+	if !asked {
+		why = a.whatOfEntity(rec.EntityID)
+		a.entities[rec.EntityID] = why
+	}
+	return why
+}
+
+func (a *audit) whatOfEntity(id string) string {
+	entity, err := a.System().EntityInfo(id)
+	switch {
+	case err != nil:
+		a.problem("entity %s could not be looked up: %s", id, err)
+		return ""
+	case entity == nil:
+		return "its entity was deleted in Vault"
+	case entity.Disabled:
+		return "its entity is disabled in Vault"
+	}
+	return ""
+}
+
+// checkKey looks at a key that the provider lists and that is no orphan.
+func (a *audit) checkKey(ctx context.Context, key listedKey) {
+	if k, known := a.known[key.ID]; known {
+		a.checkAge(key, func() finding { return a.ofPointer(ctx, k.pointer, key) })
+		return
+	}
+	f := a.ofListed(key)
+	f.why = "this mount did not make it"
+	f.remedy = fmt.Sprintf("delete it at the provider once its user reads %screds/<role> instead", a.path)
+	if key.kind == admin {
+		f.remedy = "delete it at the provider if nobody needs it"
+	}
+	a.add(unmanaged, f)
+	a.checkAge(key, func() finding { return f })
+}
+
+// checkAge looks at how old a key is and when it was used.
+func (a *audit) checkAge(key listedKey, describe func() finding) {
+	if old := a.began.Sub(key.CreatedAt); !key.CreatedAt.IsZero() && old > a.maxAge {
+		f := describe()
+		f.why = fmt.Sprintf("made %d days ago", days(old))
+		a.add(stale, f)
+	}
+	if !key.UseKnown {
+		return
+	}
+	last, why := key.LastUsedAt, "last used %d days ago"
+	if last.IsZero() {
+		last, why = key.CreatedAt, "never used since it was made, %d days ago"
+	}
+	if rest := a.began.Sub(last); !last.IsZero() && rest > a.maxIdle {
+		f := describe()
+		f.why = fmt.Sprintf(why, days(rest))
+		a.add(idle, f)
+	}
+}
+
+func days(d time.Duration) int { return int(d / (24 * time.Hour)) }
+
+func (a *audit) orphan(key listedKey) {
+	f := a.ofListed(key)
+	f.why = "it bears a name of this mount, and the ledger does not know it"
+	f.remedy = fmt.Sprintf("vault write %stidy/%s dry_run=false", a.path, a.conn.name)
+	a.add(orphaned, f)
+}
+
+// checkMissing looks for records whose keys were not listed where they should be.
+func (a *audit) checkMissing(ctx context.Context) error {
+	for keyID, k := range a.known {
+		if a.seen[keyID] || !a.sawAll(k.pointer, k.scope) {
+			continue
+		}
+		rec, err := a.ledger(a.storage).get(ctx, k.pointer)
+		if err != nil {
+			return err
+		}
+		if rec == nil || rec.KeyID != keyID || !a.shouldBeListed(*rec) {
+			continue
+		}
+		f := a.ofRecord(*rec)
+		f.why = "the provider does not list it: somebody deleted it there"
+		a.add(missing, f)
+	}
+	return nil
+}
+
+// shouldBeListed reports whether a key must have been in a listing that went to its
+// end, had it existed: neither is it too young, nor has it expired, nor is it being
+// deleted.
+func (a *audit) shouldBeListed(rec record) bool {
+	expired := !rec.ExpiresAt.IsZero() && !rec.ExpiresAt.After(a.now())
+	return rec.State == active && !expired && rec.knownFrom(a.conn).Before(a.began)
+}
+
+// ofRecord describes a key of the ledger.
+func (a *audit) ofRecord(rec record) finding {
+	f := finding{
+		kind: rec.Kind, keyID: rec.KeyID, name: rec.Name, scope: rec.Scope, owner: rec.owner.String(),
+		id: rec.ID, role: rec.Role, createdAt: rec.CreatedAt,
+		remedy: fmt.Sprintf("vault write %srevoke id=%s", a.path, rec.ID),
+	}
+	if rec.Kind == admin {
+		f.remedy = fmt.Sprintf("vault write -f %srotate-root/%s", a.path, a.conn.name)
+	}
+	return f
+}
+
+// ofPointer describes a key that both sides know.
+func (a *audit) ofPointer(ctx context.Context, p pointer, key listedKey) finding {
+	rec, err := a.ledger(a.storage).get(ctx, p)
+	if err != nil || rec == nil {
+		return a.ofListed(key)
+	}
+	f := a.ofRecord(*rec)
+	f.createdAt, f.lastUsedAt = key.CreatedAt, key.LastUsedAt
+	return f
+}
+
+// ofListed describes a key of the provider.
+func (a *audit) ofListed(key listedKey) finding {
+	return finding{
+		kind: key.kind, keyID: key.ID, name: key.Name, scope: key.scope, owner: key.Owner,
+		createdAt: key.CreatedAt, lastUsedAt: key.LastUsedAt,
+	}
+}
+
+func (f finding) data() map[string]any {
+	return map[string]any{
+		"kind": string(f.kind), "key_id": f.keyID, "name": provider.HideKeys(f.name), "scope": f.scope, "owner": provider.HideKeys(f.owner),
+		"id": f.id, "role": f.role, "created_at": rfc3339(f.createdAt), "last_used_at": rfc3339(f.lastUsedAt),
+		"why": f.why, "remedy": f.remedy,
+	}
+}
+
+func (f *findings) data() map[string]any {
+	items := make([]map[string]any, 0, len(f.first))
+	for _, one := range f.first {
+		items = append(items, one.data())
+	}
+	return map[string]any{"count": f.count, "items": items}
+}

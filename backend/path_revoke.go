@@ -1,0 +1,200 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// This file looks keys up and revokes them, for a person who holds a leaked key, or
+// knows an agent or a user that must have none any more.
+//
+//   - A leaked key is hashed at once. It is not stored, logged or repeated.
+//   - What is asked for by one key and is not known is 404: that must not look like
+//     success.
+
+func (b *backend) revokePaths() []*framework.Path {
+	key := func(what string) *framework.FieldSchema {
+		return &framework.FieldSchema{Type: framework.TypeString, Description: what, DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}}
+	}
+	return []*framework.Path{
+		{
+			Pattern:      "lookup$",
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "look-up", OperationSuffix: "leaked-key"},
+			Fields: map[string]*framework.FieldSchema{
+				"api_key": key("The key itself, as it was found. It is hashed at once, and neither kept nor logged."),
+				"key_id":  {Type: framework.TypeString, Description: "The provider's id of the key."},
+			},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.UpdateOperation: forwarded(b.lookup, "Say whose a key is.", okResponse(recordFields())),
+			},
+			HelpSynopsis:    "Say whose a key is, by the key itself or by the provider's id of it.",
+			HelpDescription: "Give api_key or key_id. The answer is what keys/ says of the key, or 404 if no key of this mount is known by that.",
+		},
+		{
+			Pattern:      "revoke$",
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "revoke", OperationSuffix: "live-keys"},
+			Fields: map[string]*framework.FieldSchema{
+				"id":        {Type: framework.TypeString, Description: "Id of a key's record, as keys/ lists it."},
+				"key_id":    {Type: framework.TypeString, Description: "The provider's id of a key."},
+				"api_key":   key("A key itself, as it was found. It is hashed at once, and neither kept nor logged."),
+				"entity_id": {Type: framework.TypeString, Description: "Identity entity, which may be deleted in Vault: all keys that it asked for."},
+				"role":      {Type: framework.TypeString, Description: "Role, which may be deleted: all of its keys. With a slash at the end, those of all roles below it."},
+			},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.UpdateOperation: forwarded(b.revokeKeys, "Delete keys at their provider now.", okResponse(withKillAnswer(nil))),
+			},
+			HelpSynopsis: "Delete keys at their provider now, whatever leases hold them.",
+			HelpDescription: `
+Give exactly one of id, key_id, api_key, entity_id and role. What cannot be deleted
+now stays queued and is tried again until it is gone. Leases of revoked keys are
+left in Vault: they can be neither renewed nor used, and end by themselves. New
+keys can still be read; suspend/ is what stops them.`,
+		},
+	}
+}
+
+// withKillAnswer adds to an answer what says how a kill went.
+func withKillAnswer(fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
+	answer := map[string]*framework.FieldSchema{
+		"revoked": {Type: framework.TypeInt, Description: "Keys that are gone at their provider now."},
+		"queued":  {Type: framework.TypeInt, Description: "Keys for which there was no time: they are marked, and the sweep deletes them."},
+		"failed":  {Type: framework.TypeSlice, Description: "Keys whose deletion failed, with id and error: they stay queued too."},
+	}
+	maps.Copy(answer, fields)
+	return answer
+}
+
+// response is how a kill is answered.
+func (r *killResult) response() *logical.Response {
+	failed := make([]map[string]any, 0, len(r.failed))
+	for _, f := range r.failed {
+		failed = append(failed, map[string]any{"id": f.id, "error": provider.HideKeys(f.err.Error())})
+	}
+	resp := &logical.Response{Data: map[string]any{"revoked": r.revoked, "queued": r.queued, "failed": failed}}
+	if alive := r.queued + len(r.failed); alive > 0 {
+		resp.AddWarning(fmt.Sprintf("%d keys may still work: they stay queued, and are deleted as soon as the provider lets them; see keys/ with state=revoking", alive))
+	}
+	return resp
+}
+
+// oneOf returns the only field of a request that has a value.
+func oneOf(d *framework.FieldData, fields ...string) (field, value string, err error) {
+	for _, name := range fields {
+		text := strings.TrimSpace(d.Get(name).(string))
+		switch {
+		case text == "":
+		case field != "":
+			return "", "", badField(name, "is given beside %s; give exactly one of %s", field, strings.Join(fields, ", "))
+		default:
+			field, value = name, text
+		}
+	}
+	if field == "" {
+		return "", "", badRequest(fmt.Sprintf("nothing says which keys; give exactly one of %s", strings.Join(fields, ", ")))
+	}
+	return field, value, nil
+}
+
+// namedBy returns the records of the key that a field of a request names.
+func (b *backend) namedBy(ctx context.Context, s logical.Storage, field, value string) ([]record, error) {
+	f := byID(value)
+	switch field {
+	case "api_key":
+		mount, err := b.mount(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		f = byKeyHash(keyHash(mount.Salt, value))
+	case "key_id":
+		f = byKeyID(value)
+	case "id":
+		if !segment.MatchString(value) {
+			return nil, errNoKey()
+		}
+	}
+	recs, err := b.recordsWith(ctx, s, f)
+	if err != nil {
+		return nil, err
+	}
+	switch len(recs) {
+	case 0:
+		return nil, errNoKey()
+	case 1:
+		return recs, nil
+	}
+	var ids []string
+	for _, rec := range recs {
+		ids = append(ids, rec.ID)
+	}
+	slices.Sort(ids)
+	return nil, badField(field, "names %d keys, of several connections; name one by its id: %s", len(recs), strings.Join(ids, ", "))
+}
+
+func (b *backend) lookup(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	field, value, err := oneOf(d, "api_key", "key_id")
+	if err != nil {
+		return nil, err
+	}
+	recs, err := b.namedBy(ctx, req.Storage, field, value)
+	if err != nil {
+		return nil, err
+	}
+	b.Logger().Info("key looked up", "by", b.callerOf(req).String(), "with", field, "id", recs[0].ID, "role", recs[0].Role, "config", recs[0].Config)
+	return &logical.Response{Data: recordData(recs[0])}, nil
+}
+
+func (b *backend) revokeKeys(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	field, value, err := oneOf(d, "id", "key_id", "api_key", "entity_id", "role")
+	if err != nil {
+		return nil, err
+	}
+	switch field {
+	case "role":
+		if err := checkName(strings.TrimSuffix(value, "/")); err != nil {
+			return nil, badField("role", "%q is not the name of a role, or such a name with a slash at the end", value)
+		}
+		return b.revokeTarget(ctx, req, target{Role: value})
+	case "entity_id":
+		return b.revokeTarget(ctx, req, target{EntityID: value})
+	}
+	recs, err := b.namedBy(ctx, req.Storage, field, value)
+	if err != nil {
+		return nil, err
+	}
+	result, err := b.killNamed(ctx, req.Storage, recs)
+	if err != nil {
+		return nil, err
+	}
+	b.Logger().Info("key revoked on command", "by", b.callerOf(req).String(), "with", field, "id", recs[0].ID, "role", recs[0].Role, "config", recs[0].Config)
+	return result.response(), nil
+}
+
+func (b *backend) killNamed(ctx context.Context, s logical.Storage, recs []record) (*killResult, error) {
+	if recs[0].Kind == admin {
+		return b.killAdmin(ctx, s, recs[0])
+	}
+	return b.killRecords(ctx, s, "key "+recs[0].ID, recs), nil
+}
+
+// revokeTarget kills many keys. None may be a typing error, so it is said.
+func (b *backend) revokeTarget(ctx context.Context, req *logical.Request, t target) (*logical.Response, error) {
+	who := b.callerOf(req)
+	b.Logger().Info("a kill begins", "target", t.String(), "by", who.String())
+	result, err := b.killTarget(ctx, req.Storage, t, who)
+	if err != nil {
+		return nil, err
+	}
+	resp := result.response()
+	if result.revoked+result.queued+len(result.failed) == 0 {
+		resp.AddWarning(fmt.Sprintf("no key of %s is in the ledger", t))
+	}
+	return resp, nil
+}

@@ -1,0 +1,235 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+func (b *backend) suspendPaths() []*framework.Path {
+	name := &framework.FieldSchema{Type: framework.TypeString, Description: "Name of the role, or a part of names; with a slash at its end, all roles below it.", Required: true}
+	below := &framework.FieldSchema{Type: framework.TypeBool, Description: "All roles below the name, and not the role of that name: what a slash at its end says, which the command line drops.", Query: true}
+	return []*framework.Path{
+		{
+			Pattern:      "suspend/?$",
+			DisplayAttrs: display("suspensions"),
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: reading(b.listSuspensions, "List what is suspended.", map[string]*framework.FieldSchema{
+					"keys":     {Type: framework.TypeStringSlice, Description: "Names of suspended roles. One that ends in a slash stands for all roles below it."},
+					"key_info": {Type: framework.TypeMap, Description: "For each name: suspended_at, suspended_reason and suspended_by."},
+				}),
+			},
+			HelpSynopsis:    "List the roles that are suspended.",
+			HelpDescription: "All names at once, with who suspended them, when and why.",
+		},
+		{
+			Pattern:      "suspend" + pathName,
+			DisplayAttrs: display("suspension"),
+			Fields: map[string]*framework.FieldSchema{
+				"name":    name,
+				"subtree": below,
+				"revoke":  {Type: framework.TypeBool, Description: "Also revoke all live keys of what is suspended."},
+				"reason":  {Type: framework.TypeString, Description: "Why, for those whose requests are refused. It is shown to them."},
+			},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation: reading(b.readSuspension, "Read who suspended a role, when and why.", suspendedFields()),
+				logical.UpdateOperation: forwarded(b.suspend, "Suspend a role, or all roles below a part of a name.", okResponse(withKillAnswer(map[string]*framework.FieldSchema{
+					"suspended_name": {Type: framework.TypeString, Description: "What is suspended now."},
+					"roles":          {Type: framework.TypeInt, Description: "How many roles exist now that this suspends."},
+				}))),
+			},
+			HelpSynopsis: "Keep roles from issuing and renewing keys, at once.",
+			HelpDescription: `
+Nothing is issued and no lease is renewed under a suspended role, until a write to
+resume/. Live keys go on until their leases end, unless revoke=true. A suspension
+holds for the name: deleting the role and writing it again does not lift it.`,
+		},
+		{
+			Pattern:      "resume" + pathName,
+			DisplayAttrs: display("resumption"),
+			Fields:       map[string]*framework.FieldSchema{"name": name, "subtree": below},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.UpdateOperation: forwarded(b.resume, "Lift a suspension.", okOrNothing()),
+			},
+			HelpSynopsis:    "Let suspended roles issue and renew keys again.",
+			HelpDescription: "It lifts the suspension of exactly that name: a role may still be suspended by one of a part of its name.",
+		},
+	}
+}
+
+// suspendedFields describe a suspension as it is read, here and with a role.
+func suspendedFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"suspended":        {Type: framework.TypeBool, Description: "Whether the role issues and renews nothing."},
+		"suspended_at":     {Type: framework.TypeString, Description: "Since when, in RFC 3339."},
+		"suspended_by":     {Type: framework.TypeString, Description: "Who suspended it."},
+		"suspended_name":   {Type: framework.TypeString, Description: "What was suspended: the role, or, with a slash at its end, all roles below."},
+		"suspended_reason": {Type: framework.TypeString, Description: "Why."},
+	}
+}
+
+func (s *suspension) data() map[string]any {
+	return map[string]any{
+		"suspended_at":     rfc3339(s.At),
+		"suspended_by":     s.By.String(),
+		"suspended_name":   s.name,
+		"suspended_reason": s.Reason,
+	}
+}
+
+// suspendedBy is the checked name of a suspension.
+func suspendedBy(d *framework.FieldData) (string, error) {
+	name := strings.TrimSuffix(d.Get("name").(string), "/")
+	if err := checkName(name); err != nil {
+		return "", err
+	}
+	if subtree(d.Get("name").(string)) || d.Get("subtree").(bool) {
+		name += "/"
+	}
+	return name, nil
+}
+
+func (b *backend) listSuspensions(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	all, err := suspensions(ctx, req.Storage)
+	if err != nil {
+		return nil, err
+	}
+	names, info := []string{}, map[string]any{}
+	for _, found := range all {
+		data := found.data()
+		delete(data, "suspended_name")
+		names, info[found.name] = append(names, found.name), data
+	}
+	return logical.ListResponseWithInfo(names, info), nil
+}
+
+func (b *backend) readSuspension(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, err := suspendedBy(d)
+	if err != nil {
+		return nil, err
+	}
+	found, err := loadSuspension(ctx, req.Storage, name)
+	if err != nil || found == nil {
+		return nil, err
+	}
+	data := found.data()
+	data["suspended"] = true
+	return &logical.Response{Data: data}, nil
+}
+
+func (b *backend) suspend(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, err := suspendedBy(d)
+	if err != nil {
+		return nil, err
+	}
+	roles, warning, err := b.suspendable(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.storeSuspension(ctx, req, d, name); err != nil {
+		return nil, err
+	}
+	b.Logger().Info("suspended", "name", name, "roles", roles, "by", b.callerOf(req).String())
+	result := &killResult{}
+	if d.Get("revoke").(bool) {
+		if result, err = b.killTarget(ctx, req.Storage, target{Role: name}, b.callerOf(req)); err != nil {
+			return nil, fmt.Errorf("%q is suspended, but: %w", name, err)
+		}
+	}
+	resp := result.response()
+	resp.Data["suspended_name"], resp.Data["roles"] = name, roles
+	if warning != "" {
+		resp.AddWarning(warning)
+	}
+	return resp, nil
+}
+
+// storeSuspension stores a suspension. One that was there keeps its reason if the
+// request has none.
+func (b *backend) storeSuspension(ctx context.Context, req *logical.Request, d *framework.FieldData, name string) error {
+	next, err := loadSuspension(ctx, req.Storage, name)
+	if err != nil {
+		return err
+	}
+	if next == nil {
+		next = &suspension{Version: suspensionVersion}
+	}
+	set(d, "reason", &next.Reason)
+	if hidden := provider.HideKeys(next.Reason); hidden != next.Reason {
+		return badField("reason", "holds what looks like a key; it is shown to callers, so leave that out")
+	}
+	next.At, next.By = b.now(), b.callerOf(req)
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	return save(ctx, req.Storage, suspendKey(name), next)
+}
+
+// suspendable refuses a name that stands for nothing: in an incident, a typing
+// error must not look like success. It returns how many roles the name stands
+// for, and what else the caller may have meant.
+func (b *backend) suspendable(ctx context.Context, s logical.Storage, name string) (roles int, warning string, err error) {
+	stored, err := rolesUnder(ctx, s, name)
+	if err != nil {
+		return 0, "", err
+	}
+	var below []string
+	if !subtree(name) {
+		if below, err = rolesUnder(ctx, s, name+"/"); err != nil {
+			return 0, "", err
+		}
+	}
+	switch {
+	case len(stored) == 0 && len(below) > 0:
+		return 0, "", badField("name", "there is no role %q, but there are roles below it (%d); for these give subtree=true", name, len(below))
+	case len(below) > 0:
+		warning = fmt.Sprintf("the roles below %s/ (%d) are not suspended; for these give subtree=true", name, len(below))
+	}
+	if len(stored) > 0 {
+		return len(stored), warning, nil
+	}
+	pointers, err := b.pointersOf(ctx, s, target{Role: name})
+	if err != nil {
+		return 0, "", err
+	}
+	if len(pointers) == 0 {
+		return 0, "", badField("name", "there is neither a role %q nor a key of one; see roles/", name)
+	}
+	return 0, warning, nil
+}
+
+func (b *backend) resume(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name, err := suspendedBy(d)
+	if err != nil {
+		return nil, err
+	}
+	found, err := loadSuspension(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	if found != nil {
+		if err := remove(ctx, req.Storage, suspendKey(name)); err != nil {
+			return nil, err
+		}
+		b.Logger().Info("resumed", "name", name, "by", b.callerOf(req).String())
+	}
+	resp := &logical.Response{}
+	if found == nil {
+		resp.AddWarning(fmt.Sprintf("%q was not suspended; a list of suspend/ shows what is", name))
+	}
+	still, err := suspensionOf(ctx, req.Storage, name)
+	if err != nil {
+		return nil, err
+	}
+	if still != nil {
+		resp.AddWarning(fmt.Sprintf("%q is still suspended, by %q; a write to %s lifts that", name, still.name, resumePath(still.name)))
+	}
+	if len(resp.Warnings) == 0 {
+		return nil, nil
+	}
+	return resp, nil
+}
