@@ -215,13 +215,19 @@ func (m *benchMount) sweep() {
 	}
 }
 
-// fill stores active records without a provider, over the coming day.
-func (m *benchMount) fill(keys int) {
+// fill stores active records of one role without a provider, over the coming day.
+func (m *benchMount) fill(keys int) { m.fillRoles(keys, 1) }
+
+// fillRoles is fill over several roles, each with an entity of its own.
+func (m *benchMount) fillRoles(keys, roles int) {
 	l := m.engine.ledger(m.storage)
 	now := time.Now()
 	for i := range keys {
 		id := newID(now)
 		rec := record{ID: id, Kind: lease, Name: keyName("4k2p0q7m", "bot", id, 100), Config: "openai", Role: "bot", Provider: "openai", Scope: "proj_demo"}
+		if roles > 1 {
+			rec.Role, rec.EntityID = fmt.Sprintf("team-%d/bot", i%roles), fmt.Sprintf("entity-%d", i%roles)
+		}
 		rec, err := l.open(context.Background(), rec)
 		if err != nil {
 			m.b.Fatal(err)

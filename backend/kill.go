@@ -2,8 +2,8 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,11 +54,7 @@ func (t target) covers(rec record) bool {
 	case t.EntityID != "":
 		return rec.EntityID == t.EntityID
 	}
-	return t.coversRole(rec.Role)
-}
-
-func (t target) coversRole(role string) bool {
-	return role == t.Role || subtree(t.Role) && strings.HasPrefix(role, t.Role)
+	return standsFor(t.Role, rec.Role)
 }
 
 // A killOrder is a kill that is not finished: some records are not marked yet.
@@ -99,11 +95,11 @@ func (b *backend) killTarget(ctx context.Context, s logical.Storage, t target, b
 	if err != nil {
 		return nil, fmt.Errorf("kill the keys of %s: %w (the sweep goes on with it)", t, err)
 	}
-	if len(late) == 0 {
+	if len(late) == 0 && len(run.unmarked) == 0 {
 		b.dropOrder(ctx, s, order)
 	}
 	run.delete(ctx, late)
-	if len(late) > 0 && len(run.unseen) == 0 {
+	if len(late) > 0 && len(run.unmarked) == 0 && len(run.unseen) == 0 {
 		b.dropOrder(ctx, s, order)
 	}
 	return run.result(), nil
@@ -144,23 +140,29 @@ func (b *backend) finishOrders(ctx context.Context, s logical.Storage) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, name := range names {
-		order, err := load[killOrder](ctx, s, orderKey(name))
-		if err != nil {
-			return err
-		}
-		if order == nil {
-			continue
-		}
-		run := b.newKillRun(s, order.Target.String())
-		late, err := run.mark(ctx, order.Target, order.At)
-		if err != nil {
-			return fmt.Errorf("finish the kill of %s: %w", order.Target, err)
-		}
-		b.Logger().Info("a kill that was cut short goes on", "target", order.Target.String(), "keys", len(run.tasks), "busy", len(late))
-		if len(late) == 0 {
-			b.dropOrder(ctx, s, orderKey(name))
-		}
+		errs = append(errs, b.finishOrder(ctx, s, orderKey(name)))
+	}
+	return errors.Join(errs...)
+}
+
+func (b *backend) finishOrder(ctx context.Context, s logical.Storage, key string) error {
+	order, err := load[killOrder](ctx, s, key)
+	if err != nil || order == nil {
+		return err
+	}
+	run := b.newKillRun(s, order.Target.String())
+	late, err := run.mark(ctx, order.Target, order.At)
+	if err != nil {
+		return fmt.Errorf("finish the kill of %s: %w", order.Target, err)
+	}
+	b.Logger().Info("a kill that was cut short goes on", "target", order.Target.String(), "keys", len(run.tasks), "busy", len(late), "unmarked", len(run.unmarked))
+	if len(run.unmarked) > 0 {
+		return fmt.Errorf("finish the kill of %s: %w", order.Target, run.unmarked[0])
+	}
+	if len(late) == 0 {
+		b.dropOrder(ctx, s, key)
 	}
 	return nil
 }
@@ -168,8 +170,9 @@ func (b *backend) finishOrders(ctx context.Context, s logical.Storage) error {
 // A killRun is one kill.
 type killRun struct {
 	*sweepRun
-	what  string
-	tasks []task // records that are marked, or were to be
+	what     string
+	tasks    []task  // records that are marked, or were to be
+	unmarked []error // why records could not be marked
 }
 
 func (b *backend) newKillRun(s logical.Storage, what string) *killRun {
@@ -178,7 +181,8 @@ func (b *backend) newKillRun(s logical.Storage, what string) *killRun {
 
 // mark marks the records of a target as revoking, due now, so that the sweep goes
 // on with them whatever becomes of this process. It returns those that somebody
-// else is at. A record that is younger than before is left, if that is set.
+// else is at. One that cannot be marked is deleted all the same, if it can be read. A
+// record that is younger than before is left, if that is set.
 func (k *killRun) mark(ctx context.Context, t target, before time.Time) (late []task, err error) {
 	pointers, err := k.pointersOf(ctx, k.storage, t)
 	if err != nil {
@@ -187,30 +191,34 @@ func (k *killRun) mark(ctx context.Context, t target, before time.Time) (late []
 	var mu sync.Mutex
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	errs := make([]error, markWorkers)
-	for w := range markWorkers {
+	for range min(markWorkers, len(pointers)) {
 		wg.Go(func() {
 			ctx := ownIndexState(ctx)
-			for i := next.Add(1) - 1; i < int64(len(pointers)) && errs[w] == nil; i = next.Add(1) - 1 {
-				found, busy, err := k.markOne(ctx, t, pointers[i], before)
+			for i := next.Add(1) - 1; i < int64(len(pointers)); i = next.Add(1) - 1 {
+				one := task{pointer: pointers[i]}
+				found, busy, err := k.markOne(ctx, t, one.pointer, before)
 				mu.Lock()
+				if err != nil {
+					k.unmarked = append(k.unmarked, fmt.Errorf("mark record %s: %w", one.id, err))
+				}
 				switch {
-				case err != nil:
-					errs[w] = err
 				case busy:
-					late = append(late, task{pointer: pointers[i]})
+					late = append(late, one)
 				case found:
-					k.tasks = append(k.tasks, task{pointer: pointers[i]})
+					k.tasks = append(k.tasks, one)
+				case err != nil:
+					k.failed.Add(1)
+					k.fail(one, err)
 				}
 				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	return late, firstError(errs...)
+	return late, nil
 }
 
-// markOne marks one record. A pending one stays as it is: it is found by its name,
+// markOne marks one record. It is found if it is one of the target. A pending one stays as it is: it is found by its name,
 // and nobody has its key.
 func (k *killRun) markOne(ctx context.Context, t target, p pointer, before time.Time) (found, busy bool, err error) {
 	release, ok := k.slots.try(recordSlot(p.id))
@@ -277,18 +285,5 @@ func (b *backend) pointersOf(ctx context.Context, s logical.Storage, t target) (
 		})
 		return pointers, err
 	}
-	return b.ledger(s).pointersBelow(ctx, t.coversRole)
-}
-
-// pointersBelow returns where all records of those roles are that a filter takes.
-func (l ledger) pointersBelow(ctx context.Context, wanted func(role string) bool) ([]pointer, error) {
-	var pointers []pointer
-	err := walk(ctx, l.storage, ledgerPrefix, func(key string) error {
-		p, err := parseStored(key)
-		if err == nil && wanted(p.role) {
-			pointers = append(pointers, p)
-		}
-		return nil
-	})
-	return pointers, err
+	return b.ledger(s).pointersUnder(ctx, t.Role)
 }

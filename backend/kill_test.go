@@ -211,3 +211,30 @@ func TestKillOfAdminKeys(t *testing.T) {
 		}
 	})
 }
+
+// TestKillGoesOnPastARecordThatCannotBeRead: one bad record keeps no key alive.
+func TestKillGoesOnPastARecordThatCannotBeRead(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		for range 5 {
+			m.lease("creds/bot")
+		}
+		bad := recordKey("openai", "bot", newID(m.clock.now()))
+		if err := m.storage.Put(m.t.Context(), &logical.StorageEntry{Key: bad, Value: []byte("{")}); err != nil {
+			m.t.Fatal(err)
+		}
+		m.wantKill(m.do("write", "revoke", "role", "bot"), 5, 0, 1)
+		m.wantLive(0)
+		m.sweepFor(2 * time.Minute)
+		if left := m.stored(orderPrefix); len(left) != 1 {
+			m.t.Errorf("orders: %v", left)
+		}
+		if err := m.storage.Delete(m.t.Context(), bad); err != nil {
+			m.t.Fatal(err)
+		}
+		m.sweep()
+		if left := m.stored(orderPrefix); len(left) != 0 {
+			m.t.Errorf("orders: %v", left)
+		}
+	})
+}

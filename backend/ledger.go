@@ -347,6 +347,30 @@ func (l ledger) ofRole(ctx context.Context, config, role string) ([]record, erro
 	return recs, nil
 }
 
+// pointersUnder returns where all records are of the roles that a name stands for;
+// without a name, all that there are.
+func (l ledger) pointersUnder(ctx context.Context, name string) ([]pointer, error) {
+	configs, err := list(ctx, l.storage, ledgerPrefix)
+	if err != nil {
+		return nil, err
+	}
+	var pointers []pointer
+	for _, config := range configs {
+		prefix := recordsPrefix(strings.TrimSuffix(config, "/"), strings.TrimSuffix(name, "/"))
+		err := walk(ctx, l.storage, prefix, func(key string) error {
+			p, err := parseStored(key)
+			if err == nil && (name == "" || standsFor(name, p.role)) {
+				pointers = append(pointers, p)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return pointers, nil
+}
+
 // countRoleEverywhere counts the records of a role under all connections: a role
 // may have moved from one to another.
 func (l ledger) countRoleEverywhere(ctx context.Context, role string) (int, error) {

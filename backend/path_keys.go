@@ -156,11 +156,7 @@ func readFilter(d *framework.FieldData) (keyFilter, error) {
 }
 
 func (f keyFilter) takes(rec record) bool {
-	return (f.state == "" || rec.State == f.state) && f.takesRole(rec.Role)
-}
-
-func (f keyFilter) takesRole(role string) bool {
-	return f.role == "" || (target{Role: f.role}).coversRole(role)
+	return (f.state == "" || rec.State == f.state) && (f.role == "" || standsFor(f.role, rec.Role))
 }
 
 func (b *backend) listKeys(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -211,7 +207,7 @@ func (b *backend) pointersFor(ctx context.Context, s logical.Storage, f keyFilte
 	if f.entityID != "" {
 		pointers, err = b.pointersOf(ctx, s, target{EntityID: f.entityID})
 	} else {
-		pointers, err = b.ledger(s).pointersBelow(ctx, f.takesRole)
+		pointers, err = b.ledger(s).pointersUnder(ctx, f.role)
 	}
 	pointers = slices.DeleteFunc(pointers, func(p pointer) bool { return p.id <= f.after })
 	slices.SortFunc(pointers, func(a, b pointer) int { return strings.Compare(a.id, b.id) })

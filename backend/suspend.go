@@ -38,6 +38,11 @@ const suspensionVersion = 1
 // subtree reports whether a name stands for all roles below it.
 func subtree(name string) bool { return strings.HasSuffix(name, "/") }
 
+// standsFor reports whether a name stands for a role.
+func standsFor(name, role string) bool {
+	return name == role || subtree(name) && strings.HasPrefix(role, name)
+}
+
 func loadSuspension(ctx context.Context, s logical.Storage, name string) (*suspension, error) {
 	found, err := load[suspension](ctx, s, suspendKey(name))
 	if found != nil {
