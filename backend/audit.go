@@ -78,11 +78,12 @@ func (a *audit) run(ctx context.Context) error {
 	return a.checkMissing(ctx)
 }
 
-func (a *audit) add(c class, f finding) {
+// add counts a finding, and describes it if it is one of the first.
+func (a *audit) add(c class, describe func() finding) {
 	found := a.found[c]
 	found.count++
 	if len(found.first) < findingsShown {
-		found.first = append(found.first, f)
+		found.first = append(found.first, describe())
 	}
 }
 
@@ -93,9 +94,7 @@ func (a *audit) checkRecord(rec record) {
 		return
 	}
 	if why := a.withoutOwner(rec); why != "" {
-		f := a.ofRecord(rec)
-		f.why = why
-		a.add(ownerless, f)
+		a.add(ownerless, func() finding { return a.ofRecord(rec).because(why) })
 	}
 }
 
@@ -136,22 +135,31 @@ func (a *audit) checkKey(ctx context.Context, key listedKey) {
 		a.checkAge(key, func() finding { return a.ofPointer(ctx, k.pointer, key) })
 		return
 	}
-	f := a.ofListed(key)
-	f.why = "this mount did not make it"
+	a.add(unmanaged, func() finding { return a.foreign(key) })
+	a.checkAge(key, func() finding { return a.foreign(key) })
+}
+
+// foreign describes a key that this mount did not make.
+func (a *audit) foreign(key listedKey) finding {
+	f := a.ofListed(key).because("this mount did not make it")
 	f.remedy = fmt.Sprintf("delete it at the provider once its user reads %screds/<role> instead", a.path)
-	if key.kind == admin {
+	switch tag := mountOf(key.Name); {
+	case tag != "":
+		f.why = fmt.Sprintf("it bears the name of another mount, whose tag is %s", tag)
+		f.remedy = "leave it to that mount, and ask its owners for their audit"
+	case key.kind == admin && a.unknownAdmin != "":
+		f.why = fmt.Sprintf("this mount did not make it, but it may be the one that connection %q uses, whose id is not known", a.unknownAdmin)
+		f.remedy = fmt.Sprintf("vault write %sconfig/%s admin_key=… admin_key_id=%s, if it is that key", a.path, a.unknownAdmin, key.ID)
+	case key.kind == admin:
 		f.remedy = "delete it at the provider if nobody needs it"
 	}
-	a.add(unmanaged, f)
-	a.checkAge(key, func() finding { return f })
+	return f
 }
 
 // checkAge looks at how old a key is and when it was used.
 func (a *audit) checkAge(key listedKey, describe func() finding) {
 	if old := a.began.Sub(key.CreatedAt); !key.CreatedAt.IsZero() && old > a.maxAge {
-		f := describe()
-		f.why = fmt.Sprintf("made %d days ago", days(old))
-		a.add(stale, f)
+		a.add(stale, func() finding { return describe().because(fmt.Sprintf("made %d days ago", days(old))) })
 	}
 	if !key.UseKnown {
 		return
@@ -161,19 +169,21 @@ func (a *audit) checkAge(key listedKey, describe func() finding) {
 		last, why = key.CreatedAt, "never used since it was made, %d days ago"
 	}
 	if rest := a.began.Sub(last); !last.IsZero() && rest > a.maxIdle {
-		f := describe()
-		f.why = fmt.Sprintf(why, days(rest))
-		a.add(idle, f)
+		a.add(idle, func() finding { return describe().because(fmt.Sprintf(why, days(rest))) })
 	}
 }
 
 func days(d time.Duration) int { return int(d / (24 * time.Hour)) }
 
 func (a *audit) orphan(key listedKey) {
-	f := a.ofListed(key)
-	f.why = "it bears a name of this mount, and the ledger does not know it"
-	f.remedy = fmt.Sprintf("vault write %stidy/%s dry_run=false", a.path, a.conn.name)
-	a.add(orphaned, f)
+	a.add(orphaned, func() finding {
+		f := a.ofListed(key).because("it bears a name of this mount, and the ledger does not know it: Vault was restored from a backup, or a copy of it made this")
+		f.remedy = fmt.Sprintf("vault write %stidy/%s dry_run=false", a.path, a.conn.name)
+		if key.kind == admin {
+			f.remedy = "delete it at the provider if no copy of this Vault uses it"
+		}
+		return f
+	})
 }
 
 // checkMissing looks for records whose keys were not listed where they should be.
@@ -189,9 +199,9 @@ func (a *audit) checkMissing(ctx context.Context) error {
 		if rec == nil || rec.KeyID != keyID || !a.shouldBeListed(*rec) {
 			continue
 		}
-		f := a.ofRecord(*rec)
-		f.why = "the provider does not list it: somebody deleted it there"
-		a.add(missing, f)
+		a.add(missing, func() finding {
+			return a.ofRecord(*rec).because("the provider does not list it: somebody deleted it there")
+		})
 	}
 	return nil
 }
@@ -236,9 +246,26 @@ func (a *audit) ofListed(key listedKey) finding {
 	}
 }
 
+func (f finding) because(why string) finding {
+	f.why = why
+	return f
+}
+
+// ofListed is what a key without a record is called: nothing says that it is a lease.
+func (k kind) ofListed() string {
+	if k == lease {
+		return "key"
+	}
+	return string(k)
+}
+
 func (f finding) data() map[string]any {
+	kind := string(f.kind)
+	if f.id == "" {
+		kind = f.kind.ofListed()
+	}
 	return map[string]any{
-		"kind": string(f.kind), "key_id": f.keyID, "name": provider.HideKeys(f.name), "scope": f.scope, "owner": provider.HideKeys(f.owner),
+		"kind": kind, "key_id": f.keyID, "name": provider.HideKeys(f.name), "scope": f.scope, "owner": provider.HideKeys(f.owner),
 		"id": f.id, "role": f.role, "created_at": rfc3339(f.createdAt), "last_used_at": rfc3339(f.lastUsedAt),
 		"why": f.why, "remedy": f.remedy,
 	}

@@ -131,7 +131,7 @@ func TestAuditFindsOneOfEveryClassAndNothingElse(t *testing.T) {
 		a.wantItem(unmanaged, planted, map[string]string{"name": "ada's laptop", "scope": "proj_demo", "owner": "user", "remedy": "llm/creds/<role>", "id": ""})
 		a.wantItem(unmanaged, elsewhere, map[string]string{"scope": "proj_other"})
 		a.wantItem(missing, keyIDOf(gone), map[string]string{"id": gone.id(), "role": "bot", "owner": "agent-7", "remedy": "vault write llm/revoke id=" + gone.id()})
-		a.wantItem(orphaned, orphan, map[string]string{"remedy": "vault write llm/tidy/openai dry_run=false", "kind": "lease"})
+		a.wantItem(orphaned, orphan, map[string]string{"remedy": "vault write llm/tidy/openai dry_run=false", "kind": "key"})
 		a.wantItem(ownerless, keyIDOf(nobodys), map[string]string{"owner": "root", "why": "without an entity", "remedy": "revoke id=" + nobodys.id()})
 		a.wantItem(stale, keyIDOf(old), map[string]string{"owner": "agent-7", "why": "91 days ago", "remedy": "revoke id=" + old.id()})
 		a.wantItem(idle, keyIDOf(unused), map[string]string{"owner": "agent-7", "why": "last used 31 days ago"})
@@ -186,13 +186,10 @@ func TestAuditOfAdminKeys(t *testing.T) {
 		a.wantItem(stale, mine, map[string]string{"kind": "admin", "remedy": "vault write -f llm/rotate-root/openai"})
 
 		m.advance(2 * time.Hour)
-		if got := m.do("write", "tidy/openai", "dry_run", false).Data["deleted"]; fmt.Sprint(got) != "1" {
-			m.t.Errorf("deleted: %v", got)
-		}
-		m.audit().want(map[class][]string{unmanaged: {other}, stale: {mine}})
+		m.wantTidy(m.do("write", "tidy/openai", "dry_run", false).Data, 1, 0, 1, 0) // a copy of this Vault may use it
 		m.do("write", "rotate-root/openai")
 		m.sweepFor(10 * time.Minute)
-		m.audit().want(map[class][]string{unmanaged: {other}})
+		m.audit().want(map[class][]string{unmanaged: {other}, orphaned: {orphan}})
 	})
 }
 
@@ -283,5 +280,40 @@ func TestAuditCountsAllAndShowsAHundred(t *testing.T) {
 		if a.count(unmanaged) != 2500 || len(a.items(unmanaged)) != findingsShown {
 			m.t.Errorf("count %d, shown %d", a.count(unmanaged), len(a.items(unmanaged)))
 		}
+	})
+}
+
+// TestAuditOfTwoConnectionsOfOneAccount: what one has is no finding of the other.
+func TestAuditOfTwoConnectionsOfOneAccount(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.knowEntity()
+		m.configure()
+		_, second := m.fake.AddAdminKey()
+		m.do("create", "config/second", "provider", "openai", "admin_key", second)
+		m.do("create", "roles/other", "config_name", "second", "project_id", "proj_demo")
+		l := m.lease("creds/other")
+		m.lease("creds/bot")
+		l.revoke() // its service account stays, without a key
+		m.lease("creds/other", "ttl", "10h")
+		m.advance(2 * time.Hour)
+		m.sweep()
+		m.audit().want(nil)
+		m.wantTidy(m.do("write", "tidy/openai", "dry_run", false).Data, 0, 0, 0, 0)
+		m.do("write", "rotate-root/second")
+		m.audit().want(nil)
+	})
+}
+
+// TestAuditOfAnotherConnectionsServiceAccount: one without a key is not an orphan.
+func TestAuditOfAnotherConnectionsServiceAccount(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		_, second := m.fake.AddAdminKey()
+		m.do("create", "config/second", "provider", "openai", "admin_key", second)
+		m.do("create", "roles/other", "config_name", "second", "project_id", "proj_demo")
+		m.lease("creds/other").revoke()
+		m.advance(2 * time.Hour)
+		m.wantTidy(m.do("write", "tidy/openai", "dry_run", false).Data, 0, 0, 0, 0)
+		m.lease("creds/other")
 	})
 }

@@ -31,6 +31,8 @@ type sweepState struct {
 	from     time.Time // no entry is filed under an earlier minute
 	lastFull time.Time // zero: list the index as a whole
 	full     bool      // the sweep under way does
+
+	indexed string // the last record that reindex has done; only the sweep uses it
 }
 
 // begin returns the minute from which the index is to be read; zero for all.

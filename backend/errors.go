@@ -63,6 +63,9 @@ func answer(resp *logical.Response, err error) (*logical.Response, error) {
 	}
 	switch provider.KindOf(err) {
 	case "":
+		if text := err.Error(); provider.HideKeys(text) != text {
+			return nil, errors.New(provider.HideKeys(text))
+		}
 		return nil, err
 	case provider.RateLimited:
 		return nil, logical.CodedError(http.StatusServiceUnavailable, err.Error())

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
@@ -16,9 +17,9 @@ import (
 //   - Each fact of a record has an entry of its own, whose key says where the
 //     record is. As a hint of the time index it is only a reason to look: the
 //     record decides.
-//   - Entries are stored before their record and removed before it, so that no
-//     record is without. A process that dies in between may leave a few entries
-//     that lead nowhere; they do no harm and stay.
+//   - Entries are stored before their record, and removed before it once its key is
+//     gone: no record of a key that may live is without. A process that dies in
+//     between may leave a few entries that lead nowhere; they do no harm and stay.
 //   - A mount whose records are older than this index walks them until the sweep
 //     has made it.
 
@@ -128,37 +129,44 @@ func (l ledger) having(ctx context.Context, f fact) ([]pointer, error) {
 	return pointers, nil
 }
 
-// walkFact calls visit with each record of which a fact is true.
-func (b *backend) walkFact(ctx context.Context, s logical.Storage, f fact, visit func(record) error) error {
+// pointersWith returns where the records may be of which a fact is true. On a mount
+// without an index it reads all records.
+func (b *backend) pointersWith(ctx context.Context, s logical.Storage, f fact) ([]pointer, error) {
 	mount, err := b.mount(ctx, s)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l := b.ledger(s)
-	if mount.Index != indexVersion {
-		return l.walkRecords(ctx, ledgerPrefix, func(rec record) error {
-			if rec.is(f) {
-				return visit(rec)
-			}
-			return nil
-		})
+	if mount.Index == indexVersion {
+		return l.having(ctx, f)
 	}
-	pointers, err := l.having(ctx, f)
+	var pointers []pointer
+	err = l.walkRecords(ctx, ledgerPrefix, func(rec record) error {
+		if rec.is(f) {
+			pointers = append(pointers, rec.pointer())
+		}
+		return nil
+	})
+	return pointers, err
+}
+
+// recordsWith returns the records of which a fact is true.
+func (b *backend) recordsWith(ctx context.Context, s logical.Storage, f fact) ([]record, error) {
+	pointers, err := b.pointersWith(ctx, s, f)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var recs []record
 	for _, p := range pointers {
-		rec, err := l.get(ctx, p)
+		rec, err := b.ledger(s).get(ctx, p)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if rec != nil && rec.is(f) {
-			if err := visit(*rec); err != nil {
-				return err
-			}
+			recs = append(recs, *rec)
 		}
 	}
-	return nil
+	return recs, nil
 }
 
 // walkRecords calls visit with every record below a prefix.
@@ -172,34 +180,51 @@ func (l ledger) walkRecords(ctx context.Context, prefix string, visit func(recor
 	})
 }
 
-// reindex makes the index of a mount whose records are older than it. What it did
-// before its time was spent it does again the next time.
-func (b *backend) reindex(ctx context.Context, s logical.Storage) error {
+// reindexBudget is how much of a sweep the making of the index may take.
+const reindexBudget = 10 * time.Second
+
+// reindex makes the index of a mount whose records are older than it, a part in each
+// sweep. What it did is remembered in memory; after a start it passes over it.
+func (b *backend) reindex(ctx context.Context, s logical.Storage) {
 	mount, err := b.mount(ctx, s)
 	if err != nil || mount.Index == indexVersion {
-		return err
+		return
 	}
-	count := 0
-	err = b.ledger(s).walkRecords(ctx, ledgerPrefix, func(rec record) error {
-		count++
-		return b.reindexRecord(ctx, s, rec.pointer())
+	ctx, cancel := context.WithTimeoutCause(ctx, reindexBudget, errTimeSpent)
+	defer cancel()
+	err = walk(ctx, s, ledgerPrefix, func(key string) error {
+		if key <= b.sweeps.indexed {
+			return nil
+		}
+		if err := b.reindexRecord(ctx, s, key); err != nil {
+			return err
+		}
+		b.sweeps.indexed = key
+		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = b.setIndexed(ctx, s)
 	}
-	b.Logger().Info("index of keys made", "records", count)
-	return b.setIndexed(ctx, s)
+	b.Logger().Info("the index of keys is being made; until then looking a key up is slow", "done", err == nil, "up_to", b.sweeps.indexed, "reason", err)
 }
 
-func (b *backend) reindexRecord(ctx context.Context, s logical.Storage, p pointer) error {
+// reindexRecord makes the entries of one record. One that cannot be read has none.
+func (b *backend) reindexRecord(ctx context.Context, s logical.Storage, key string) error {
+	p, err := parseStored(key)
+	if err != nil {
+		return nil
+	}
 	release, err := b.slots.acquire(ctx, recordSlot(p.id))
 	if err != nil {
 		return err
 	}
 	defer release()
 	rec, err := b.ledger(s).get(ctx, p)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil || rec == nil {
-		return err
+		return nil
 	}
 	return together(ctx, b.ledger(s).newFacts(record{}, *rec)...)
 }

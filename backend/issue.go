@@ -204,16 +204,13 @@ func (b *backend) openRecord(ctx context.Context, s logical.Storage, o *order) (
 	return l.open(ctx, o.rec)
 }
 
-// mintIfAllowed mints unless the connection was deleted, or closed to the role, or
-// the role was suspended, since the order was taken. From the record on, a deletion
-// sees that the connection is used, and a kill sees the key.
+// mintIfAllowed mints unless the connection was deleted, or closed to the role,
+// since the order was taken. From the record on, a deletion sees that the connection
+// is used.
 func (b *backend) mintIfAllowed(ctx context.Context, s logical.Storage, o *order) (provider.Key, error) {
 	conn, err := b.connection(ctx, s, o.conn.name)
 	if err == nil {
 		err = conn.allows(o.role)
-	}
-	if err == nil {
-		err = mayUse(ctx, s, o.role.name)
 	}
 	if err == nil && b.System().Tainted() {
 		// Either a drain has seen the record and waits, or this sees the taint.
@@ -291,6 +288,9 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, o *order, key
 	}
 	if b.System().Tainted() {
 		return nil, b.takeBack(ctx, s, o, errTainted)
+	}
+	if err := mayUse(ctx, s, o.role.name); err != nil {
+		return nil, b.takeBack(ctx, s, o, err)
 	}
 	if o.term = b.within(o.term, key.ExpiresAt); o.term.ttl < time.Second {
 		return nil, b.takeBack(ctx, s, o, refuse(http.StatusBadGateway, "%s: create key: the provider answered with a key that has expired already; compare the clocks", o.rec.Provider))

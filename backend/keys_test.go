@@ -196,23 +196,29 @@ func TestLookUpALeakedKey(t *testing.T) {
 	})
 }
 
+// dropIndex makes the storage as older versions had it.
+func (m *testMount) dropIndex() {
+	m.t.Helper()
+	for _, key := range m.stored(indexPrefix) {
+		if err := m.storage.Delete(m.t.Context(), key); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	entry := *m.engine.mountEntry
+	entry.Index = 0
+	if err := save(m.t.Context(), m.storage, mountKey, entry); err != nil {
+		m.t.Fatal(err)
+	}
+	m.engine.invalidate(m.t.Context(), mountKey)
+}
+
 // TestOldRecordsAreFound drops the index, as it is in storage of older versions.
 func TestOldRecordsAreFound(t *testing.T) {
 	both(t, func(m *testMount) {
 		m.configure()
 		l := m.lease("creds/bot")
 		id := m.records()[0].ID
-		for _, key := range m.stored(indexPrefix) {
-			if err := m.storage.Delete(m.t.Context(), key); err != nil {
-				m.t.Fatal(err)
-			}
-		}
-		entry := *m.engine.mountEntry
-		entry.Index = 0
-		if err := save(m.t.Context(), m.storage, mountKey, entry); err != nil {
-			m.t.Fatal(err)
-		}
-		m.engine.invalidate(m.t.Context(), mountKey)
+		m.dropIndex()
 
 		find := func(when string) {
 			if got := m.do("write", "lookup", "api_key", l.key()).Data["id"]; got != id {

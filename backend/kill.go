@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,13 +15,15 @@ import (
 // This file kills keys on command: that of one record, or all of a role, of the
 // roles below a part of a name, or of an entity.
 //
-//   - A kill of many is first stored as an order; then every record is marked for
-//     deletion, which drops the order; then the keys are deleted while the caller
-//     waits. Whatever is cut short, the sweep finishes: an order by marking, a
-//     marked record by deleting.
-//   - A record that somebody else is at, such as an issue under way, is waited for.
+//   - First an order is stored, which names all the records; then every record is
+//     marked for deletion, which ends the order; then the keys are deleted while the
+//     caller waits. Whatever is cut short, the sweep finishes: an order by marking,
+//     a marked record by deleting.
 //   - Deleting is what the sweep does, with the same workers and the same retries,
 //     but of chosen records, due or not.
+//   - A record that somebody else is at, such as an issue under way, is waited for:
+//     by itself, so that no other key lives on because of it, and without holding
+//     another record, so that two kills never wait for each other.
 //   - The admin key of a connection is not among them: see kill_admin.go.
 
 const (
@@ -31,38 +34,37 @@ const (
 	killProgress = 10 * time.Second
 	// markWorkers is how many records are marked at the same time.
 	markWorkers = 16
+	// orderKeys is how many records one order names: an entry of Vault's storage may
+	// have 1 MiB.
+	orderKeys = 1000
+	// ordersBudget is how much of a sweep the marking for orders may take.
+	ordersBudget = 15 * time.Second
 )
 
 // A target says whose keys are to die.
 type target struct {
-	Role     string `json:"role,omitempty"` // with a slash at the end, all roles below it
-	EntityID string `json:"entity_id,omitempty"`
+	role     string // with a slash at the end, all roles below it
+	entityID string
+	record   *pointer
 }
 
 func (t target) String() string {
-	if t.EntityID != "" {
-		return "entity " + t.EntityID
-	}
-	return "role " + t.Role
-}
-
-// covers reports whether a key of a role is meant.
-func (t target) covers(rec record) bool {
 	switch {
-	case rec.Kind == admin:
-		return false
-	case t.EntityID != "":
-		return rec.EntityID == t.EntityID
+	case t.record != nil:
+		return "key " + t.record.id
+	case t.entityID != "":
+		return "entity " + t.entityID
 	}
-	return standsFor(t.Role, rec.Role)
+	return "role " + t.role
 }
 
-// A killOrder is a kill that is not finished: some records are not marked yet.
+// A killOrder names records that are to be marked for deletion.
 //
-//	{"version":1,"target":{"role":"team-a/"},"at":"…","by":{"entity_id":"…"}}
+//	{"version":1,"target":"role team-a/","keys":["openai~team-a~bot~…"],"at":"…","by":{"entity_id":"…"}}
 type killOrder struct {
 	Version int       `json:"version"`
-	Target  target    `json:"target"`
+	Target  string    `json:"target"` // for the log
+	Keys    []string  `json:"keys"`   // names of pointers
 	At      time.Time `json:"at"`
 	By      owner     `json:"by"`
 }
@@ -82,60 +84,68 @@ type keyFailure struct {
 	err error
 }
 
-// killTarget kills all keys of a target.
+// killTarget kills all keys of a target that there are now. After an error nothing is
+// stored and nothing was done.
 func (b *backend) killTarget(ctx context.Context, s logical.Storage, t target, by owner) (*killResult, error) {
-	ctx, cancel := context.WithTimeout(ctx, killBudget)
+	ctx, cancel := context.WithTimeoutCause(ctx, killBudget, errTimeSpent)
 	defer cancel()
-	order := orderKey(newID(b.now()))
-	if err := b.saveOrder(ctx, s, order, killOrder{Version: killOrderVersion, Target: t, At: b.now(), By: by}); err != nil {
-		return nil, err
+	pointers, err := b.pointersOf(ctx, s, t)
+	if err != nil {
+		return nil, fmt.Errorf("kill the keys of %s: %w", t, err)
+	}
+	orders, err := b.storeOrders(ctx, s, t, pointers, by)
+	if err != nil {
+		return nil, fmt.Errorf("kill the keys of %s: %w", t, err)
 	}
 	run := b.newKillRun(s, t.String())
-	late, err := run.mark(ctx, t, time.Time{})
-	if err != nil {
-		return nil, fmt.Errorf("kill the keys of %s: %w (the sweep goes on with it)", t, err)
+	run.mark(ctx, pointers)
+	if run.allMarked() {
+		b.dropOrders(ctx, s, orders)
+		orders = nil
 	}
-	if len(late) == 0 && len(run.unmarked) == 0 {
-		b.dropOrder(ctx, s, order)
-	}
-	run.delete(ctx, late)
-	if len(late) > 0 && len(run.unmarked) == 0 && len(run.unseen) == 0 {
-		b.dropOrder(ctx, s, order)
+	run.delete(ctx)
+	if run.allMarked() {
+		b.dropOrders(ctx, s, orders)
 	}
 	return run.result(), nil
 }
 
-func (b *backend) saveOrder(ctx context.Context, s logical.Storage, key string, order killOrder) error {
+// storeOrders stores what is to be killed, and returns where.
+func (b *backend) storeOrders(ctx context.Context, s logical.Storage, t target, pointers []pointer, by owner) ([]string, error) {
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
-	return save(ctx, s, key, order)
+	var orders []string
+	for chunk := range slices.Chunk(pointers, orderKeys) {
+		order := killOrder{Version: killOrderVersion, Target: t.String(), At: b.now(), By: by}
+		for _, p := range chunk {
+			order.Keys = append(order.Keys, p.name())
+		}
+		key := orderKey(newID(b.now()))
+		if err := save(ctx, s, key, order); err != nil {
+			b.dropOrders(ctx, s, append(orders, key))
+			return nil, err
+		}
+		orders = append(orders, key)
+	}
+	return orders, nil
 }
 
-// dropOrder removes an order whose records are all marked. Its failure costs one
-// more look by the sweep.
-func (b *backend) dropOrder(ctx context.Context, s logical.Storage, key string) {
+// dropOrders removes orders whose records are all marked. Its failure costs one more
+// look by the sweep.
+func (b *backend) dropOrders(ctx context.Context, s logical.Storage, orders []string) {
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
-	if err := remove(ctx, s, key); err != nil {
-		b.Logger().Warn("a kill is done and its order stays until the sweep", "error", err)
+	for _, key := range orders {
+		if err := remove(ctx, s, key); err != nil {
+			b.Logger().Warn("a kill is done and its order stays until the sweep", "error", err)
+		}
 	}
 }
 
-// killRecords kills the keys of a few records of roles.
-func (b *backend) killRecords(ctx context.Context, s logical.Storage, what string, recs []record) *killResult {
-	ctx, cancel := context.WithTimeout(ctx, killBudget)
-	defer cancel()
-	run := b.newKillRun(s, what)
-	for _, rec := range recs {
-		run.tasks = append(run.tasks, task{pointer: rec.pointer()})
-	}
-	run.delete(ctx, nil)
-	return run.result()
-}
-
-// finishOrders marks what orders still have to be marked, of what there was when
-// they were given.
+// finishOrders marks what orders still have to be marked.
 func (b *backend) finishOrders(ctx context.Context, s logical.Storage) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, ordersBudget, errTimeSpent)
+	defer cancel()
 	names, err := list(ctx, s, orderPrefix)
 	if err != nil {
 		return err
@@ -152,17 +162,19 @@ func (b *backend) finishOrder(ctx context.Context, s logical.Storage, key string
 	if err != nil || order == nil {
 		return err
 	}
-	run := b.newKillRun(s, order.Target.String())
-	late, err := run.mark(ctx, order.Target, order.At)
-	if err != nil {
-		return fmt.Errorf("finish the kill of %s: %w", order.Target, err)
+	var pointers []pointer
+	for _, name := range order.Keys {
+		p, err := parsePointer(name)
+		if err != nil {
+			return fmt.Errorf("bug: order of the kill of %s: %w", order.Target, err)
+		}
+		pointers = append(pointers, p)
 	}
-	b.Logger().Info("a kill that was cut short goes on", "target", order.Target.String(), "keys", len(run.tasks), "busy", len(late), "unmarked", len(run.unmarked))
-	if len(run.unmarked) > 0 {
-		return fmt.Errorf("finish the kill of %s: %w", order.Target, run.unmarked[0])
-	}
-	if len(late) == 0 {
-		b.dropOrder(ctx, s, key)
+	run := b.newKillRun(s, order.Target)
+	run.mark(ctx, pointers)
+	b.Logger().Info("a kill that was cut short goes on", "target", order.Target, "keys", len(run.tasks), "left", len(run.open))
+	if run.allMarked() {
+		b.dropOrders(ctx, s, []string{key})
 	}
 	return nil
 }
@@ -170,91 +182,133 @@ func (b *backend) finishOrder(ctx context.Context, s logical.Storage, key string
 // A killRun is one kill.
 type killRun struct {
 	*sweepRun
-	what     string
-	tasks    []task  // records that are marked, or were to be
-	unmarked []error // why records could not be marked
+	what  string
+	tasks []task // records that are marked, or were to be
+	late  []task // those that could not be looked at yet
 }
 
 func (b *backend) newKillRun(s logical.Storage, what string) *killRun {
-	return &killRun{sweepRun: &sweepRun{backend: b, storage: s, chosen: true, unseen: map[pointer]bool{}}, what: what}
+	return &killRun{sweepRun: &sweepRun{backend: b, storage: s, chosen: true, open: map[pointer]bool{}}, what: what}
 }
 
-// mark marks the records of a target as revoking, due now, so that the sweep goes
-// on with them whatever becomes of this process. It returns those that somebody
-// else is at. One that cannot be marked is deleted all the same, if it can be read. A
-// record that is younger than before is left, if that is set.
-func (k *killRun) mark(ctx context.Context, t target, before time.Time) (late []task, err error) {
-	pointers, err := k.pointersOf(ctx, k.storage, t)
-	if err != nil {
-		return nil, err
+// allMarked reports whether the sweep would go on with every record, whatever
+// becomes of this process.
+func (k *killRun) allMarked() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.open) == 0
+}
+
+// mark marks records as revoking, due now, so that the sweep goes on with them.
+func (k *killRun) mark(ctx context.Context, pointers []pointer) {
+	for _, p := range pointers {
+		k.open[p] = true
 	}
-	var mu sync.Mutex
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for range min(markWorkers, len(pointers)) {
 		wg.Go(func() {
 			ctx := ownIndexState(ctx)
 			for i := next.Add(1) - 1; i < int64(len(pointers)); i = next.Add(1) - 1 {
-				one := task{pointer: pointers[i]}
-				found, busy, err := k.markOne(ctx, t, one.pointer, before)
-				mu.Lock()
-				if err != nil {
-					k.unmarked = append(k.unmarked, fmt.Errorf("mark record %s: %w", one.id, err))
-				}
-				switch {
-				case busy:
-					late = append(late, one)
-				case found:
-					k.tasks = append(k.tasks, one)
-				case err != nil:
-					k.failed.Add(1)
-					k.fail(one, err)
-				}
-				mu.Unlock()
+				k.markOne(ctx, task{pointer: pointers[i]})
 			}
 		})
 	}
 	wg.Wait()
-	return late, nil
 }
 
-// markOne marks one record. It is found if it is one of the target. A pending one stays as it is: it is found by its name,
-// and nobody has its key.
-func (k *killRun) markOne(ctx context.Context, t target, p pointer, before time.Time) (found, busy bool, err error) {
-	release, ok := k.slots.try(recordSlot(p.id))
+// markOne marks one record. A pending one stays as it is: it is found by its name,
+// and nobody has its key. One that somebody else is at, or that cannot be read, is
+// looked at later.
+func (k *killRun) markOne(ctx context.Context, t task) {
+	later := true
+	defer func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if later {
+			k.late = append(k.late, t)
+		}
+	}()
+	defer k.recovered("entry", t.id)
+	release, ok := k.slots.try(recordSlot(t.id))
 	if !ok {
-		return false, true, nil
+		return
 	}
 	defer release()
-	l := k.ledger(k.storage)
-	rec, err := l.get(ctx, p)
-	if err != nil || rec == nil || !t.covers(*rec) {
-		return false, false, err
+	rec, err := k.ledger(k.storage).get(ctx, t.pointer)
+	if err != nil {
+		return
 	}
-	if !before.IsZero() && rec.CreatedAt.After(before) {
-		return false, false, nil
+	later = false
+	if rec == nil {
+		k.marked(t.pointer)
+		return
 	}
-	if rec.State == active {
-		_, err = l.retire(ctx, *rec, k.now())
-	}
-	return true, false, err
+	k.choose(ctx, *rec)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.tasks = append(k.tasks, t)
 }
 
-// delete deletes the keys of all tasks, and of those that somebody else is at as
-// soon as that is over.
-func (k *killRun) delete(ctx context.Context, late []task) {
-	for _, t := range late {
-		k.unseen[t.pointer] = true
-	}
+// delete deletes the keys of all records, each that somebody else is at as soon as
+// that is over.
+func (k *killRun) delete(ctx context.Context) {
 	done := make(chan struct{})
-	var progress, work sync.WaitGroup
-	progress.Go(func() { k.sayProgress(done, len(k.tasks)+len(late)) })
-	work.Go(func() { k.all(ownIndexState(ctx), late) })
+	var progress, waiting sync.WaitGroup
+	progress.Go(func() { k.sayProgress(done, len(k.tasks)+len(k.late)) })
+	wait := func(tasks []task) {
+		for _, t := range tasks {
+			waiting.Go(func() {
+				defer k.recovered("entry", t.id)
+				k.deleteLate(ownIndexState(ctx), t)
+			})
+		}
+	}
+	wait(k.late)
 	k.all(ctx, k.tasks)
-	work.Wait()
+	wait(k.busy)
+	waiting.Wait()
 	close(done)
 	progress.Wait()
 	k.Logger().Info("kill", "target", k.what, "revoked", k.done.Load(), "failed", k.failed.Load(), "queued", k.left.Load())
+}
+
+// deleteLate waits for a record, and deletes its key.
+func (k *killRun) deleteLate(ctx context.Context, t task) {
+	release, err := k.slots.acquire(ctx, recordSlot(t.id))
+	if err != nil {
+		k.leave(t)
+		return
+	}
+	defer release()
+	rec, err := k.ledger(k.storage).get(ctx, t.pointer)
+	switch {
+	case err != nil:
+	case rec == nil:
+		if !k.marked(t.pointer) {
+			k.done.Add(1) // it was there when it was marked
+		}
+		return
+	case rec.State == pending:
+		k.marked(t.pointer)
+		err = k.settleLate(ctx, *rec)
+	default:
+		err = k.kill(ctx, k.storage, k.choose(ctx, *rec))
+	}
+	if err != nil {
+		k.failed.Add(1)
+		k.fail(t, err)
+		return
+	}
+	k.done.Add(1)
+}
+
+func (k *killRun) settleLate(ctx context.Context, rec record) error {
+	conn, err := k.backend.connection(ctx, k.storage, rec.Config)
+	if err != nil {
+		return err
+	}
+	return k.settle(ctx, k.storage, conn, []record{rec})[0]
 }
 
 // sayProgress logs how far a long kill is.
@@ -271,19 +325,27 @@ func (k *killRun) sayProgress(done <-chan struct{}, keys int) {
 	}
 }
 
+// result is what is told of a kill: of many failures the first.
 func (k *killRun) result() *killResult {
-	return &killResult{revoked: int(k.done.Load()), queued: int(k.left.Load()), failed: k.failures}
+	r := &killResult{revoked: int(k.done.Load()), queued: int(k.left.Load()), failed: k.failures}
+	if more := len(r.failed) - findingsShown; more > 0 {
+		r.failed, r.queued = r.failed[:findingsShown], r.queued+more
+	}
+	return r
 }
 
-// pointersOf returns where the records of a target may be.
+// pointersOf returns where the records of a target may be. It reads no record, if
+// the index is made.
 func (b *backend) pointersOf(ctx context.Context, s logical.Storage, t target) ([]pointer, error) {
 	var pointers []pointer
-	if t.EntityID != "" {
-		err := b.walkFact(ctx, s, byEntity(t.EntityID), func(rec record) error {
-			pointers = append(pointers, rec.pointer())
-			return nil
-		})
-		return pointers, err
+	var err error
+	switch {
+	case t.record != nil:
+		return []pointer{*t.record}, nil
+	case t.entityID != "":
+		pointers, err = b.pointersWith(ctx, s, byEntity(t.entityID))
+	default:
+		pointers, err = b.ledger(s).pointersUnder(ctx, t.role)
 	}
-	return b.ledger(s).pointersUnder(ctx, t.Role)
+	return slices.DeleteFunc(pointers, pointer.admin), err
 }

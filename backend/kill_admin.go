@@ -12,7 +12,7 @@ import (
 
 // killAdmin deletes the admin key of a record.
 func (b *backend) killAdmin(ctx context.Context, s logical.Storage, rec record) (*killResult, error) {
-	ctx, cancel := context.WithTimeout(ctx, killBudget)
+	ctx, cancel := context.WithTimeoutCause(ctx, killBudget, errTimeSpent)
 	defer cancel()
 	release, ok, err := b.beginRotation(ctx, rec.Config)
 	if err != nil {
@@ -34,14 +34,22 @@ func (b *backend) killAdmin(ctx context.Context, s logical.Storage, rec record) 
 		return nil, err
 	}
 	now, err := m.ledger().get(ctx, rec.pointer())
-	if err != nil || now == nil {
-		return &killResult{revoked: 1}, err
+	if err != nil {
+		return nil, err
+	}
+	if now == nil {
+		return nil, badRequest(fmt.Sprintf("connection %q does not have this admin key any more, and it was not made here, so nothing here deletes it; delete it at the provider", rec.Config))
 	}
 	if now.ID == entry.AdminRecord || now.KeyID != "" && now.KeyID == entry.AdminKeyID {
 		return nil, badRequest(fmt.Sprintf("this is the admin key that connection %q uses; replace it first (write rotate-root/%s), then revoke it again: without it no key of the connection could be deleted", rec.Config, rec.Config))
 	}
 	if !m.deletable(*now) {
 		return nil, badRequest(fmt.Sprintf("admin key %s cannot be deleted here now: it is being tried by a rotation, or its id at the provider is not known; wait, or delete it at the provider", now.KeyID))
+	}
+	if now.State == revoking {
+		if *now, err = m.ledger().hurry(ctx, *now); err != nil {
+			return nil, err
+		}
 	}
 	if err := m.deleteReplacedKey(ctx, *now); err != nil {
 		return &killResult{failed: []keyFailure{{id: now.ID, err: err}}}, nil

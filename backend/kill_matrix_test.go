@@ -21,7 +21,7 @@ var killMove = matrixMove{
 }
 
 func killRequest(m *testMount) *logical.Request {
-	return m.request(logical.UpdateOperation, "suspend/team/", map[string]any{"revoke": true})
+	return m.request(logical.UpdateOperation, "suspend/team", map[string]any{"subtree": true, "revoke": true})
 }
 
 // A killCase is one kill with one fault.

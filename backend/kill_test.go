@@ -155,7 +155,7 @@ func TestKillOfASubtreeOfAThousandKeys(t *testing.T) {
 				started := time.Now()
 				answered := make(chan *logical.Response)
 				go func() {
-					resp, _ := m.try("write", "suspend/team-a/", "revoke", true)
+					resp, _ := m.try("write", "suspend/team-a", "subtree", true, "revoke", true)
 					answered <- resp
 				}()
 				if dies {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -202,6 +203,13 @@ func (l ledger) revoke(ctx context.Context, rec record) (record, error) {
 	return l.retire(ctx, rec, l.now().Add(retryDelay(0)))
 }
 
+// hurry marks a key for deletion now, whatever was tried before. On error the record
+// is as it was.
+func (l ledger) hurry(ctx context.Context, rec record) (record, error) {
+	rec.Attempts = 0
+	return l.retire(ctx, rec, l.now())
+}
+
 // retire marks a key for deletion, but not before due; zero for never, as long as
 // its id is not known. On error the record is as it was.
 func (l ledger) retire(ctx context.Context, rec record, due time.Time) (record, error) {
@@ -369,6 +377,40 @@ func (l ledger) pointersUnder(ctx context.Context, name string) ([]pointer, erro
 		}
 	}
 	return pointers, nil
+}
+
+// readWorkers is how many records are read at the same time.
+const readWorkers = 16
+
+// readRecords calls visit, which is not called twice at once, with every record of a
+// connection.
+func (l ledger) readRecords(ctx context.Context, config string, visit func(record)) error {
+	keys := make(chan string)
+	errs := make([]error, readWorkers)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for w := range readWorkers {
+		wg.Go(func() {
+			for key := range keys {
+				rec, err := load[record](ctx, l.storage, key)
+				if err != nil && errs[w] == nil {
+					errs[w] = err
+				}
+				if rec != nil {
+					mu.Lock()
+					visit(*rec)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	err := walk(ctx, l.storage, recordsPrefix(config, ""), func(key string) error {
+		keys <- key
+		return ctx.Err()
+	})
+	close(keys)
+	wg.Wait()
+	return firstError(append(errs, err)...)
 }
 
 // countRoleEverywhere counts the records of a role under all connections: a role

@@ -191,6 +191,11 @@ func newID(now time.Time) string {
 	return lowerBase32.EncodeToString(raw[:])
 }
 
+var idForm = regexp.MustCompile(`^[0-9a-v]{26}$`)
+
+// isID reports whether a string may be an id of ours.
+func isID(s string) bool { return idForm.MatchString(s) }
+
 // newTag returns the tag that tells the keys of one mount from another's.
 func newTag() string {
 	var raw [5]byte

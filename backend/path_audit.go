@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -40,7 +41,7 @@ is changed. If complete is false, problems says what could not be looked at.`,
 			Fields: map[string]*framework.FieldSchema{
 				"name":          name,
 				"dry_run":       {Type: framework.TypeBool, Description: "Only say what would be deleted.", Default: true},
-				"safety_buffer": {Type: framework.TypeDurationSecond, Description: "How old a key must be: at least 1m.", Default: int(tidyBuffer.Seconds())},
+				"safety_buffer": {Type: framework.TypeDurationSecond, Description: "How long ago a key must have been made, and last used: at least 1m.", Default: int(tidyBuffer.Seconds())},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.UpdateOperation: forwarded(b.writeTidy, "Find, and with dry_run=false delete, the orphaned keys of a connection.", okResponse(tidyFields())),
@@ -49,15 +50,17 @@ is changed. If complete is false, problems says what could not be looked at.`,
 			HelpDescription: `
 There are such keys after a restore of Vault from a backup. They are told by the
 name that this mount gave them; keys of others, of other mounts too, are never
-touched. Without dry_run=false nothing is deleted.`,
+touched, nor are admin keys, nor keys that were used within safety_buffer. A copy of
+this Vault, made from a backup, gives the same names: never tidy in one while the
+other lives. Without dry_run=false nothing is deleted.`,
 		},
 		{
 			Pattern:      "tidy-status$",
 			DisplayAttrs: display("tidy-status"),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: reading(b.readTidyStatus, "Read how the last tidy of each connection went.", map[string]*framework.FieldSchema{
+				logical.ReadOperation: forwarded(b.readTidyStatus, "Read how the last tidy of each connection went.", okResponse(map[string]*framework.FieldSchema{
 					"connections": {Type: framework.TypeMap, Description: "For each connection, what its last tidy has answered."},
-				}),
+				})),
 			},
 			HelpSynopsis:    "Say how the last tidy of each connection went.",
 			HelpDescription: "A tidy whose process has ended before it did is interrupted: write it again.",
@@ -100,7 +103,7 @@ func tidyFields() map[string]*framework.FieldSchema {
 		"listed":        number("Keys that the provider has listed."),
 		"found":         number("Orphans among them."),
 		"deleted":       number("Orphans that are deleted."),
-		"skipped":       number("Orphans that are too young, or of unknown age."),
+		"skipped":       number("Orphans that are left: too young, of unknown age, in use, or admin keys."),
 		"failed":        number("Orphans that could not be deleted."),
 		"items":         {Type: framework.TypeSlice, Description: "The first 100 orphans and what became of each."},
 		"problems":      {Type: framework.TypeStringSlice, Description: "What could not be looked at, and why."},
@@ -157,6 +160,9 @@ func (b *backend) writeTidy(ctx context.Context, req *logical.Request, d *framew
 	resp := &logical.Response{Data: e.data()}
 	if e.State == tidyIncomplete {
 		resp.AddWarning("not everything could be looked at or deleted; problems and items say what")
+	}
+	if e.Skipped > 0 {
+		resp.AddWarning(fmt.Sprintf("%d of %d orphans are left as they are; items says why", e.Skipped, e.Found))
 	}
 	if e.DryRun && e.Found > e.Skipped {
 		resp.AddWarning("nothing was deleted; write dry_run=false to delete what would be")

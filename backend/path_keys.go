@@ -27,13 +27,14 @@ func (b *backend) keyPaths() []*framework.Path {
 	filters := map[string]*framework.FieldSchema{
 		"role":      {Type: framework.TypeString, Description: "Only keys of this role; with a slash at the end, of all roles below it.", Query: true},
 		"entity_id": {Type: framework.TypeString, Description: "Only keys that this identity entity asked for.", Query: true},
+		"kind":      {Type: framework.TypeString, Description: "Only keys of this kind: lease or admin.", Query: true},
 		"state":     {Type: framework.TypeString, Description: "Only keys in this state: pending, active or revoking.", Query: true},
 		"after":     {Type: framework.TypeString, Description: "Only keys whose id comes after this one: where the page before ended.", Query: true},
 		"limit":     {Type: framework.TypeInt, Description: "How many keys at most: 1 to 1000.", Default: keysLimit, Query: true},
 	}
 	page := map[string]*framework.FieldSchema{
 		"keys":     {Type: framework.TypeStringSlice, Description: "Ids of keys, the oldest first."},
-		"key_info": {Type: framework.TypeMap, Description: "For each id: role, config, kind, state, owner, created_at and expires_at."},
+		"key_info": {Type: framework.TypeMap, Description: "For each id: role, config, kind, state, owner, entity_id, key_id, created_at and expires_at."},
 		"next":     {Type: framework.TypeString, Description: "What to give as after for the next page; absent on the last."},
 	}
 	return []*framework.Path{
@@ -131,6 +132,7 @@ func recordData(rec record) map[string]any {
 // A keyFilter says which keys a page is to hold.
 type keyFilter struct {
 	role, entityID string
+	kind           kind
 	state          state
 	after          string
 	limit          int
@@ -142,6 +144,12 @@ func readFilter(d *framework.FieldData) (keyFilter, error) {
 	set(d, "entity_id", &f.entityID)
 	set(d, "after", &f.after)
 	f.state = state(d.Get("state").(string))
+	f.kind = kind(d.Get("kind").(string))
+	switch f.kind {
+	case "", lease, admin:
+	default:
+		return f, badField("kind", "is %q; give lease or admin", f.kind)
+	}
 	switch f.state {
 	case "", pending, active, revoking:
 	default:
@@ -156,7 +164,7 @@ func readFilter(d *framework.FieldData) (keyFilter, error) {
 }
 
 func (f keyFilter) takes(rec record) bool {
-	return (f.state == "" || rec.State == f.state) && (f.role == "" || standsFor(f.role, rec.Role))
+	return (f.state == "" || rec.State == f.state) && (f.kind == "" || rec.Kind == f.kind) && (f.role == "" || standsFor(f.role, rec.Role))
 }
 
 func (b *backend) listKeys(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -181,8 +189,11 @@ func (b *backend) listKeys(ctx context.Context, req *logical.Request, d *framewo
 	if next != "" {
 		resp.Data["next"] = next
 	}
-	if len(ids) == 0 && next == "" && req.Operation == logical.ListOperation {
-		resp.Data = map[string]any{} // which Vault answers as 404, as for every empty list
+	if len(ids) == 0 && req.Operation == logical.ListOperation {
+		delete(resp.Data, "keys") // Vault answers an empty list as 404, even if there is a next page
+		if next == "" {
+			delete(resp.Data, "key_info")
+		}
 	}
 	return resp, nil
 }
@@ -205,7 +216,7 @@ func (b *backend) pointersFor(ctx context.Context, s logical.Storage, f keyFilte
 	var pointers []pointer
 	var err error
 	if f.entityID != "" {
-		pointers, err = b.pointersOf(ctx, s, target{EntityID: f.entityID})
+		pointers, err = b.pointersWith(ctx, s, byEntity(f.entityID))
 	} else {
 		pointers, err = b.ledger(s).pointersUnder(ctx, f.role)
 	}
@@ -233,21 +244,15 @@ func (l ledger) page(ctx context.Context, pointers []pointer, f keyFilter) (recs
 }
 
 func (b *backend) readKey(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	recs, err := b.recordsWith(ctx, req.Storage, byID(d.Get("id").(string)))
+	id := d.Get("id").(string)
+	if !isID(id) {
+		return nil, nil
+	}
+	recs, err := b.recordsWith(ctx, req.Storage, byID(id))
 	if err != nil || len(recs) == 0 {
 		return nil, err
 	}
 	return &logical.Response{Data: recordData(recs[0])}, nil
-}
-
-// recordsWith returns the records of which a fact is true.
-func (b *backend) recordsWith(ctx context.Context, s logical.Storage, f fact) ([]record, error) {
-	var recs []record
-	err := b.walkFact(ctx, s, f, func(rec record) error {
-		recs = append(recs, rec)
-		return nil
-	})
-	return recs, err
 }
 
 // errNoKey is the answer to a question about a key that has no record.

@@ -80,7 +80,7 @@ func (r *killResult) response() *logical.Response {
 	}
 	resp := &logical.Response{Data: map[string]any{"revoked": r.revoked, "queued": r.queued, "failed": failed}}
 	if alive := r.queued + len(r.failed); alive > 0 {
-		resp.AddWarning(fmt.Sprintf("%d keys may still work: they stay queued, and are deleted as soon as the provider lets them; see keys/ with state=revoking", alive))
+		resp.AddWarning(fmt.Sprintf("%s may still work: it is tried again until they are gone; see keys/ with state=revoking", keysOf(alive)))
 	}
 	return resp
 }
@@ -96,6 +96,9 @@ func oneOf(d *framework.FieldData, fields ...string) (field, value string, err e
 		default:
 			field, value = name, text
 		}
+	}
+	if field != "api_key" && provider.HideKeys(value) != value {
+		return "", "", badField(field, "looks like a key; give it as api_key, where it is hashed at once")
 	}
 	if field == "" {
 		return "", "", badRequest(fmt.Sprintf("nothing says which keys; give exactly one of %s", strings.Join(fields, ", ")))
@@ -116,7 +119,7 @@ func (b *backend) namedBy(ctx context.Context, s logical.Storage, field, value s
 	case "key_id":
 		f = byKeyID(value)
 	case "id":
-		if !segment.MatchString(value) {
+		if !isID(value) {
 			return nil, errNoKey()
 		}
 	}
@@ -161,27 +164,28 @@ func (b *backend) revokeKeys(ctx context.Context, req *logical.Request, d *frame
 		if err := checkName(strings.TrimSuffix(value, "/")); err != nil {
 			return nil, badField("role", "%q is not the name of a role, or such a name with a slash at the end", value)
 		}
-		return b.revokeTarget(ctx, req, target{Role: value})
+		return b.revokeTarget(ctx, req, target{role: value})
 	case "entity_id":
-		return b.revokeTarget(ctx, req, target{EntityID: value})
+		return b.revokeTarget(ctx, req, target{entityID: value})
 	}
 	recs, err := b.namedBy(ctx, req.Storage, field, value)
 	if err != nil {
 		return nil, err
 	}
-	result, err := b.killNamed(ctx, req.Storage, recs)
+	rec, who := recs[0], b.callerOf(req)
+	b.Logger().Info("revoke of a key", "by", who.String(), "with", field, "id", rec.ID, "role", rec.Role, "config", rec.Config)
+	result, err := b.killRecord(ctx, req.Storage, rec, who)
 	if err != nil {
 		return nil, err
 	}
-	b.Logger().Info("key revoked on command", "by", b.callerOf(req).String(), "with", field, "id", recs[0].ID, "role", recs[0].Role, "config", recs[0].Config)
 	return result.response(), nil
 }
 
-func (b *backend) killNamed(ctx context.Context, s logical.Storage, recs []record) (*killResult, error) {
-	if recs[0].Kind == admin {
-		return b.killAdmin(ctx, s, recs[0])
+func (b *backend) killRecord(ctx context.Context, s logical.Storage, rec record, who owner) (*killResult, error) {
+	if rec.Kind == admin {
+		return b.killAdmin(ctx, s, rec)
 	}
-	return b.killRecords(ctx, s, "key "+recs[0].ID, recs), nil
+	return b.killTarget(ctx, s, target{record: new(rec.pointer())}, who)
 }
 
 // revokeTarget kills many keys. None may be a typing error, so it is said.
@@ -194,7 +198,28 @@ func (b *backend) revokeTarget(ctx context.Context, req *logical.Request, t targ
 	}
 	resp := result.response()
 	if result.revoked+result.queued+len(result.failed) == 0 {
-		resp.AddWarning(fmt.Sprintf("no key of %s is in the ledger", t))
+		resp.AddWarning(b.nothingOf(ctx, req.Storage, t))
 	}
 	return resp, nil
+}
+
+// nothingOf says that a kill has found no key, and what may have been meant.
+func (b *backend) nothingOf(ctx context.Context, s logical.Storage, t target) string {
+	text := fmt.Sprintf("no key of %s is in the ledger", t)
+	if t.role == "" || subtree(t.role) {
+		return text
+	}
+	below, err := b.ledger(s).pointersUnder(ctx, t.role+"/")
+	if err == nil && len(below) > 0 {
+		text += fmt.Sprintf(", but %s of roles below it; for these give role=%s/", keysOf(len(below)), t.role)
+	}
+	return text
+}
+
+// keysOf is a number of keys in words.
+func keysOf(n int) string {
+	if n == 1 {
+		return "1 key"
+	}
+	return fmt.Sprintf("%d keys", n)
 }

@@ -12,8 +12,8 @@ import (
 )
 
 func (b *backend) suspendPaths() []*framework.Path {
-	name := &framework.FieldSchema{Type: framework.TypeString, Description: "Name of the role, or a part of names; with a slash at its end, all roles below it.", Required: true}
-	below := &framework.FieldSchema{Type: framework.TypeBool, Description: "All roles below the name, and not the role of that name: what a slash at its end says, which the command line drops.", Query: true}
+	name := &framework.FieldSchema{Type: framework.TypeString, Description: "Name of the role, or, with subtree=true, a part of names.", Required: true}
+	below := &framework.FieldSchema{Type: framework.TypeBool, Description: "All roles below the name, and not the role of that name. Vault takes no write to a path that ends in a slash.", Query: true}
 	return []*framework.Path{
 		{
 			Pattern:      "suspend/?$",
@@ -46,8 +46,9 @@ func (b *backend) suspendPaths() []*framework.Path {
 			HelpSynopsis: "Keep roles from issuing and renewing keys, at once.",
 			HelpDescription: `
 Nothing is issued and no lease is renewed under a suspended role, until a write to
-resume/. Live keys go on until their leases end, unless revoke=true. A suspension
-holds for the name: deleting the role and writing it again does not lift it.`,
+resume/. Live keys go on until their leases end, unless revoke=true: then the
+answer says what became of them. A suspension holds for the name: deleting the role
+and writing it again does not lift it.`,
 		},
 		{
 			Pattern:      "resume" + pathName,
@@ -84,11 +85,11 @@ func (s *suspension) data() map[string]any {
 
 // suspendedBy is the checked name of a suspension.
 func suspendedBy(d *framework.FieldData) (string, error) {
-	name := strings.TrimSuffix(d.Get("name").(string), "/")
+	name := d.Get("name").(string)
 	if err := checkName(name); err != nil {
 		return "", err
 	}
-	if subtree(d.Get("name").(string)) || d.Get("subtree").(bool) {
+	if d.Get("subtree").(bool) {
 		name += "/"
 	}
 	return name, nil
@@ -108,12 +109,13 @@ func (b *backend) listSuspensions(ctx context.Context, req *logical.Request, _ *
 	return logical.ListResponseWithInfo(names, info), nil
 }
 
+// readSuspension reads what suspends a name, be it of a part of the name.
 func (b *backend) readSuspension(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name, err := suspendedBy(d)
 	if err != nil {
 		return nil, err
 	}
-	found, err := loadSuspension(ctx, req.Storage, name)
+	found, err := suspensionOf(ctx, req.Storage, name)
 	if err != nil || found == nil {
 		return nil, err
 	}
@@ -127,24 +129,28 @@ func (b *backend) suspend(ctx context.Context, req *logical.Request, d *framewor
 	if err != nil {
 		return nil, err
 	}
-	roles, warning, err := b.suspendable(ctx, req.Storage, name)
+	what, err := b.suspendable(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
 	}
 	if err := b.storeSuspension(ctx, req, d, name); err != nil {
 		return nil, err
 	}
-	b.Logger().Info("suspended", "name", name, "roles", roles, "by", b.callerOf(req).String())
-	result := &killResult{}
+	who := b.callerOf(req)
+	b.Logger().Info("suspended", "name", name, "roles", what.roles, "by", who.String())
+	resp := &logical.Response{Data: map[string]any{}}
 	if d.Get("revoke").(bool) {
-		if result, err = b.killTarget(ctx, req.Storage, target{Role: name}, b.callerOf(req)); err != nil {
+		result, err := b.killTarget(ctx, req.Storage, target{role: name}, who)
+		if err != nil {
 			return nil, fmt.Errorf("%q is suspended, but: %w", name, err)
 		}
+		resp = result.response()
+	} else if what.keys > 0 {
+		resp.AddWarning(fmt.Sprintf("%s issued before can still be used until their leases end; revoke=true ends them now", keysOf(what.keys)))
 	}
-	resp := result.response()
-	resp.Data["suspended_name"], resp.Data["roles"] = name, roles
-	if warning != "" {
-		resp.AddWarning(warning)
+	resp.Data["suspended_name"], resp.Data["roles"] = name, what.roles
+	if what.also != "" {
+		resp.AddWarning(what.also)
 	}
 	return resp, nil
 }
@@ -169,37 +175,50 @@ func (b *backend) storeSuspension(ctx context.Context, req *logical.Request, d *
 	return save(ctx, req.Storage, suspendKey(name), next)
 }
 
+// A suspended name stands for so many roles and keys now. Also is what else the
+// caller may have meant.
+type suspendedNow struct {
+	roles, keys int
+	also        string
+}
+
 // suspendable refuses a name that stands for nothing: in an incident, a typing
-// error must not look like success. It returns how many roles the name stands
-// for, and what else the caller may have meant.
-func (b *backend) suspendable(ctx context.Context, s logical.Storage, name string) (roles int, warning string, err error) {
+// error must not look like success.
+func (b *backend) suspendable(ctx context.Context, s logical.Storage, name string) (suspendedNow, error) {
 	stored, err := rolesUnder(ctx, s, name)
 	if err != nil {
-		return 0, "", err
+		return suspendedNow{}, err
 	}
-	var below []string
-	if !subtree(name) {
-		if below, err = rolesUnder(ctx, s, name+"/"); err != nil {
-			return 0, "", err
-		}
-	}
-	switch {
-	case len(stored) == 0 && len(below) > 0:
-		return 0, "", badField("name", "there is no role %q, but there are roles below it (%d); for these give subtree=true", name, len(below))
-	case len(below) > 0:
-		warning = fmt.Sprintf("the roles below %s/ (%d) are not suspended; for these give subtree=true", name, len(below))
-	}
-	if len(stored) > 0 {
-		return len(stored), warning, nil
-	}
-	pointers, err := b.pointersOf(ctx, s, target{Role: name})
+	pointers, err := b.pointersOf(ctx, s, target{role: name})
 	if err != nil {
-		return 0, "", err
+		return suspendedNow{}, err
 	}
-	if len(pointers) == 0 {
-		return 0, "", badField("name", "there is neither a role %q nor a key of one; see roles/", name)
+	others, err := rolesUnder(ctx, s, otherMeaning(name))
+	if err != nil {
+		return suspendedNow{}, err
 	}
-	return 0, warning, nil
+	now := suspendedNow{roles: len(stored), keys: len(pointers)}
+	switch {
+	case len(others) == 0:
+	case subtree(name):
+		now.also = fmt.Sprintf("the role %s is not suspended; write suspend/%s without subtree for that", others[0], others[0])
+	case len(stored) == 0:
+		return now, badField("name", "there is no role %q, but there are roles below it (%d); for these give subtree=true", name, len(others))
+	default:
+		now.also = fmt.Sprintf("the roles below %s/ (%d) are not suspended; for these give subtree=true", name, len(others))
+	}
+	if now.roles+now.keys == 0 {
+		return now, badField("name", "there is neither a role %q nor a key of one; see roles/", name)
+	}
+	return now, nil
+}
+
+// otherMeaning is the role of the name of a subtree, and the subtree below a role.
+func otherMeaning(name string) string {
+	if role, ok := strings.CutSuffix(name, "/"); ok {
+		return role
+	}
+	return name + "/"
 }
 
 func (b *backend) resume(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -225,6 +244,9 @@ func (b *backend) resume(ctx context.Context, req *logical.Request, d *framework
 	if err != nil {
 		return nil, err
 	}
+	if below := b.stillBelow(ctx, req.Storage, name); below > 0 {
+		resp.AddWarning(fmt.Sprintf("roles below it stay suspended by their own names (%d); a list of suspend/ shows them", below))
+	}
 	if still != nil {
 		resp.AddWarning(fmt.Sprintf("%q is still suspended, by %q; a write to %s lifts that", name, still.name, resumePath(still.name)))
 	}
@@ -232,4 +254,19 @@ func (b *backend) resume(ctx context.Context, req *logical.Request, d *framework
 		return nil, nil
 	}
 	return resp, nil
+}
+
+// stillBelow counts the suspensions of names below that of a subtree.
+func (b *backend) stillBelow(ctx context.Context, s logical.Storage, name string) int {
+	all, err := suspensions(ctx, s)
+	if err != nil || !subtree(name) {
+		return 0
+	}
+	below := 0
+	for _, found := range all {
+		if found.name != name && strings.HasPrefix(found.name, name) {
+			below++
+		}
+	}
+	return below
 }

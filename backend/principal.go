@@ -39,6 +39,8 @@ const principalRetry = 10 * time.Minute
 
 func principalSlot(config, role string) string { return "principal " + config + "/" + role }
 
+func principalNameSlot(name string) string { return "principal named " + name }
+
 // principal returns the principal of a role, and makes it if needed. Zero where
 // the provider keeps none.
 func (b *backend) principal(ctx context.Context, s logical.Storage, conn *connection, role *roleEntry) (provider.Principal, error) {
@@ -76,6 +78,11 @@ func (b *backend) makePrincipal(ctx context.Context, s logical.Storage, conn *co
 		return provider.Principal{}, err
 	}
 	name := principalName(mount, conn.name, role.name, conn.provider.Limits().NameLength)
+	release, err := b.slots.acquire(ctx, principalNameSlot(name)) // see deleteOrphanedPrincipal
+	if err != nil {
+		return provider.Principal{}, fmt.Errorf("wait for the service account of role %q: %w", role.name, err)
+	}
+	defer release()
 	made, err := conn.client.(provider.PrincipalKeeper).EnsurePrincipal(ctx, name, role.Fields)
 	if b.noted(conn, err) != nil {
 		return provider.Principal{}, err

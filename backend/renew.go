@@ -40,14 +40,14 @@ func (b *backend) renewLease(ctx context.Context, req *logical.Request, _ *frame
 	if role == nil {
 		return nil, fmt.Errorf("role %q does not exist any more; its leases end as they are", held.role)
 	}
-	if err := mayRenew(ctx, req.Storage, held.role); err != nil {
-		return nil, err
-	}
 	release, err := b.slots.acquire(ctx, recordSlot(held.id))
 	if err != nil {
 		return nil, fmt.Errorf("wait for record %s: %w", held.id, err)
 	}
 	defer release()
+	if err := mayRenew(ctx, req.Storage, held.role); err != nil {
+		return nil, err
+	}
 	rec, err := b.ledger(req.Storage).get(ctx, held)
 	if err != nil {
 		return nil, err
@@ -61,6 +61,9 @@ func (b *backend) renewLease(ctx context.Context, req *logical.Request, _ *frame
 	}
 	promised, err := b.cover(ctx, req.Storage, *rec, role, t)
 	if err != nil {
+		return nil, err
+	}
+	if err := mayRenew(ctx, req.Storage, held.role); err != nil {
 		return nil, err
 	}
 	return renewed(req, role, t, promised), nil

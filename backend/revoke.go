@@ -109,7 +109,7 @@ func (r record) over(now time.Time) bool {
 // noteFailure records a failed deletion and returns its cause. That the sweep's
 // time was spent says nothing of the key.
 func (b *backend) noteFailure(ctx context.Context, s logical.Storage, rec record, cause error, after time.Time) error {
-	if errors.Is(context.Cause(ctx), errSweepBudget) {
+	if errors.Is(context.Cause(ctx), errTimeSpent) {
 		return cause
 	}
 	if _, err := b.ledger(s).failed(ctx, rec, cause, after); err != nil {

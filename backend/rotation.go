@@ -70,7 +70,7 @@ func (m *adminMove) rotate(ctx context.Context, who owner, patience time.Duratio
 // failed notes a failure in the connection and returns it.
 func (m *adminMove) failed(ctx context.Context, err error) error {
 	m.Logger().Warn("the admin key was not rotated", "config", m.config, "error", err)
-	if m.lost || !m.began && errors.Is(context.Cause(ctx), errSweepBudget) {
+	if m.lost || !m.began && errors.Is(context.Cause(ctx), errTimeSpent) {
 		return err
 	}
 	next := m.entry.clone()

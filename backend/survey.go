@@ -44,8 +44,14 @@ type survey struct {
 	admins     bool                // the admin keys are listed to the end
 	principals map[string]bool     // ids of principals on record
 	owners     map[string]bool     // ids of principals that own a key
+	ofRoles    map[string]bool     // names of principals of stored roles
 	listed     int                 // keys at the provider
+	last       string              // scope that was done last, here or in the survey before
 	problems   []string
+
+	// unknownAdmin is a connection of whose admin key the id is not known; empty if
+	// there is none.
+	unknownAdmin string
 }
 
 // A knownKey is what is kept of a record.
@@ -76,19 +82,22 @@ func (b *backend) newSurvey(ctx context.Context, s logical.Storage, config strin
 	return &survey{
 		backend: b, storage: s, conn: conn, mount: mount, began: b.now(),
 		known: map[string]knownKey{}, seen: map[string]bool{}, scopes: map[string]bool{},
-		principals: map[string]bool{}, owners: map[string]bool{},
+		principals: map[string]bool{}, owners: map[string]bool{}, ofRoles: map[string]bool{},
 	}, nil
 }
 
+// problem notes what could not be looked at. Of many, the first are told.
 func (v *survey) problem(format string, args ...any) {
-	v.problems = append(v.problems, provider.HideKeys(fmt.Sprintf(format, args...)))
+	if len(v.problems) < findingsShown {
+		v.problems = append(v.problems, provider.HideKeys(fmt.Sprintf(format, args...)))
+	}
 }
 
 // readLedger calls visit with each record of the connection, and keeps what finds
 // it in a listing.
 func (v *survey) readLedger(ctx context.Context, visit func(record)) error {
 	names := map[string]string{} // one string of each scope, however many records
-	err := v.ledger(v.storage).walkRecords(ctx, recordsPrefix(v.conn.name, ""), func(rec record) error {
+	err := v.ledger(v.storage).readRecords(ctx, v.conn.name, func(rec record) {
 		if rec.Kind != admin && names[rec.Scope] == "" {
 			names[rec.Scope], v.scopes[rec.Scope] = rec.Scope, false
 		}
@@ -96,16 +105,46 @@ func (v *survey) readLedger(ctx context.Context, visit func(record)) error {
 			v.known[rec.KeyID] = knownKey{rec.pointer(), names[rec.Scope]}
 		}
 		visit(rec)
-		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return v.readPrincipals(ctx)
+	return firstErrorOf(
+		func() error { return v.readPrincipals(ctx) },
+		func() error { return v.readRoles(ctx) },
+		func() error { return v.readAdminIDs(ctx) },
+	)
 }
 
+func (v *survey) readAdminIDs(ctx context.Context) error {
+	configs, err := list(ctx, v.storage, configPrefix)
+	for _, config := range configs {
+		var entry *configEntry
+		if entry, err = loadConfig(ctx, v.storage, config); err != nil {
+			return err
+		}
+		if entry != nil && entry.AdminKeyID == "" {
+			v.unknownAdmin = config
+		}
+	}
+	return err
+}
+
+// readRoles notes the names of the principals that roles have, or would get: after a
+// restore of Vault, one that is not on record is found again by its name.
+func (v *survey) readRoles(ctx context.Context) error {
+	return walk(ctx, v.storage, rolePrefix, func(key string) error {
+		role, err := loadRole(ctx, v.storage, strings.TrimPrefix(key, rolePrefix))
+		if role != nil {
+			v.ofRoles[principalName(v.mount, role.Config, role.name, v.conn.provider.Limits().NameLength)] = true
+		}
+		return err
+	})
+}
+
+// readPrincipals reads those of all connections: two may be of one account.
 func (v *survey) readPrincipals(ctx context.Context) error {
-	return walk(ctx, v.storage, principalPrefix+v.conn.name+"/", func(key string) error {
+	return walk(ctx, v.storage, principalPrefix, func(key string) error {
 		entry, err := load[principalEntry](ctx, v.storage, key)
 		if entry != nil {
 			v.principals[entry.ID] = true
@@ -134,15 +173,31 @@ func (v *survey) readScopes(ctx context.Context) {
 // eachKey calls visit with every key of the account, and suspect with those that
 // bear a name of this mount and that the ledger does not know.
 func (v *survey) eachKey(ctx context.Context, visit, suspect func(listedKey)) {
-	for _, scope := range slices.Sorted(maps.Keys(v.scopes)) {
+	for _, scope := range v.inOrder() {
+		if ctx.Err() != nil {
+			v.problem("there was no time for %q and what comes after it", scope)
+			return
+		}
 		list := func() iter.Seq2[provider.Found, error] { return v.conn.client.Find(ctx, scope) }
 		v.scopes[scope] = v.eachOf(ctx, lease, scope, list, visit, suspect)
 		v.eachPrincipal(ctx, scope, suspect)
+		v.last = scope
 	}
+	v.last = ""
 	if rotator, ok := v.conn.client.(provider.AdminRotator); ok {
 		list := func() iter.Seq2[provider.Found, error] { return rotator.FindAdmins(ctx) }
 		v.admins = v.eachOf(ctx, admin, "", list, visit, suspect)
 	}
+}
+
+// inOrder is the scopes, those that the survey before did not come to first.
+func (v *survey) inOrder() []string {
+	scopes := slices.Sorted(maps.Keys(v.scopes))
+	i, _ := slices.BinarySearch(scopes, v.last+"\x00")
+	if v.last == "" {
+		i = 0
+	}
+	return slices.Concat(scopes[i:], scopes[:i])
 }
 
 // eachOf is eachKey for one listing. It reports whether that went to its end.
@@ -160,6 +215,8 @@ func (v *survey) eachOf(ctx context.Context, k kind, scope string, list func() i
 			v.seen[found.ID] = true
 		} else if ourKey(v.mount.Tag, found.Name) {
 			suspects = append(suspects, key)
+			continue
+		} else if k == admin && v.usedElsewhere(ctx, key) {
 			continue
 		}
 		visit(key)
@@ -218,8 +275,18 @@ func (v *survey) inLedger(ctx context.Context, key listedKey) (bool, error) {
 	return false, nil
 }
 
+// usedElsewhere reports whether another connection has an admin key that an operator
+// made.
+func (v *survey) usedElsewhere(ctx context.Context, key listedKey) bool {
+	known, err := v.inLedger(ctx, key)
+	if err != nil {
+		v.problem("admin key %s could not be looked up in the ledger: %s", key.ID, err)
+	}
+	return known
+}
+
 // eachPrincipal calls suspect with each principal of a scope that bears a name of
-// this mount, owns no key and is not on record.
+// this mount, owns no key, is not on record and is not that of a role.
 func (v *survey) eachPrincipal(ctx context.Context, scope string, suspect func(listedKey)) {
 	keeper, ok := v.conn.client.(provider.PrincipalKeeper)
 	if !ok || !v.scopes[scope] {
@@ -231,7 +298,7 @@ func (v *survey) eachPrincipal(ctx context.Context, scope string, suspect func(l
 			v.problem("the service accounts of %q could not be listed to the end: %s", scope, err)
 			return
 		}
-		if ourPrincipal(v.mount.Tag, found.Name) && !v.principals[found.ID] && !v.owners[found.ID] {
+		if ourPrincipal(v.mount.Tag, found.Name) && !v.principals[found.ID] && !v.owners[found.ID] && !v.ofRoles[found.Name] {
 			suspects = append(suspects, found)
 		}
 	}
@@ -253,19 +320,26 @@ func (v *survey) eachPrincipal(ctx context.Context, scope string, suspect func(l
 const principalKind kind = "service_account"
 
 var (
-	idForm        = regexp.MustCompile(`-[0-9a-v]{26}$`)
-	principalForm = regexp.MustCompile(`-[0-9a-f]{16}$`)
+	endsInID   = regexp.MustCompile(`-[0-9a-v]{26}$`)
+	endsInHash = regexp.MustCompile(`-[0-9a-f]{16}$`)
+	mountsName = regexp.MustCompile(`^` + namePrefix + `([0-9a-v]{8})-`)
 )
 
 // ourKey reports whether the mount of a tag gave a key its name: the tag is where
 // it puts it, and an id ends it.
-func ourKey(tag, name string) bool {
-	return strings.HasPrefix(name, namePrefix+tag+"-") && idForm.MatchString(name)
+func ourKey(tag, name string) bool { return mountOf(name) == tag }
+
+// mountOf is the tag of the mount that gave a key its name; empty if none did.
+func mountOf(name string) string {
+	if tag := mountsName.FindStringSubmatch(name); tag != nil && endsInID.MatchString(name) {
+		return tag[1]
+	}
+	return ""
 }
 
 // ourPrincipal is ourKey for the name of a principal.
 func ourPrincipal(tag, name string) bool {
-	return strings.HasPrefix(name, namePrefix+tag+"-") && principalForm.MatchString(name)
+	return strings.HasPrefix(name, namePrefix+tag+"-") && endsInHash.MatchString(name)
 }
 
 // sawAll reports whether the listing in which a key must be went to its end.
@@ -277,4 +351,4 @@ func (v *survey) sawAll(p pointer, scope string) bool {
 }
 
 // idOf is the id at the end of a name of ours.
-func idOf(name string) string { return strings.TrimPrefix(idForm.FindString(name), "-") }
+func idOf(name string) string { return strings.TrimPrefix(endsInID.FindString(name), "-") }

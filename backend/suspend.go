@@ -17,9 +17,9 @@ import (
 //     that is deleted and written again: who may write roles cannot lift it.
 //   - One of a part of a name, which ends in a slash, holds for all roles below it,
 //     also for those that are written later.
-//   - An issue looks before it writes anything, and again when its record is
-//     stored. So either it sees the suspension, or a kill that follows the
-//     suspension sees its record.
+//   - An issue looks before it writes anything, and again before it hands its key
+//     over; a renew looks before and after it asks the provider. So once a suspension
+//     is stored, nothing more is given out.
 
 // A suspension says that a role is suspended, why, when and by whom.
 //

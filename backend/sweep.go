@@ -34,7 +34,7 @@ const (
 	taintedRetry = 2 * time.Second
 )
 
-var errSweepBudget = errors.New("the sweep's time is spent")
+var errTimeSpent = errors.New("the time for this is spent")
 
 // A task is one entry of the time index, or, on a mount that is being disabled,
 // one record without regard to time.
@@ -54,7 +54,7 @@ func (b *backend) periodic(ctx context.Context, req *logical.Request) error {
 		return nil
 	}
 	defer release()
-	ctx, cancel := context.WithTimeoutCause(ctx, sweepBudget, errSweepBudget)
+	ctx, cancel := context.WithTimeoutCause(ctx, sweepBudget, errTimeSpent)
 	defer cancel()
 	return b.sweep(ctx, req.Storage)
 }
@@ -65,7 +65,7 @@ type sweepRun struct {
 	storage logical.Storage
 	tainted bool
 	// chosen says that the tasks are those of a kill: they are due whatever their
-	// records say, somebody else who is at one is waited for, and what fails is kept.
+	// records say, and what fails, or is in somebody else's hands, is kept.
 	chosen bool
 
 	done, failed, left atomic.Int64
@@ -73,15 +73,13 @@ type sweepRun struct {
 	mu       sync.Mutex
 	oldest   time.Time // minute of the oldest entry that stays; zero if none does
 	failures []keyFailure
-	unseen   map[pointer]bool // records that a kill waits for
+	busy     []task
+	open     map[pointer]bool // records that a kill has to mark yet
 }
 
 func (b *backend) sweep(ctx context.Context, s logical.Storage) error {
 	if b.System().Tainted() {
 		return b.drain(ctx, s)
-	}
-	if err := b.reindex(ctx, s); err != nil {
-		b.Logger().Warn("the index of keys is not made yet; looking a key up is slow until then", "error", err)
 	}
 	if err := b.finishOrders(ctx, s); err != nil {
 		b.Logger().Warn("sweep: a kill is left for a later try", "error", err)
@@ -94,6 +92,7 @@ func (b *backend) sweep(ctx context.Context, s logical.Storage) error {
 	}
 	run.all(ctx, tasks)
 	b.sweeps.finished(started, run.oldest)
+	b.reindex(ctx, s)
 	if b.System().Tainted() {
 		return b.drain(ctx, s) // Vault waits for this sweep, and asks for no other
 	}

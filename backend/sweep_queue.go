@@ -80,7 +80,7 @@ func (q *sweepQueue) principal(ctx context.Context, t task) {
 // slow deletions do not keep creates without an answer from being looked for.
 func (q *sweepQueue) look(ctx context.Context, t task) {
 	r := q.run
-	release, ok := q.slot(ctx, t)
+	release, ok := q.slot(t)
 	if !ok {
 		return
 	}
@@ -94,15 +94,12 @@ func (q *sweepQueue) look(ctx context.Context, t task) {
 	switch {
 	case err != nil:
 		q.outcome(ctx, t, false, err)
-	case rec == nil && r.seen(t.pointer):
-		// The key that a kill has waited for was never handed out.
 	case rec == nil:
 		q.outcome(ctx, t, true, nil)
 	case !r.due(rec):
 		q.notDue(ctx, t, rec)
 	case rec.State == pending:
 		held = true
-		r.seen(t.pointer)
 		q.add(func() { q.pendings = append(q.pendings, heldPending{task: t, rec: *rec, release: release}) })
 	default:
 		r.choose(ctx, *rec)
@@ -111,18 +108,31 @@ func (q *sweepQueue) look(ctx context.Context, t task) {
 }
 
 // choose marks a record that a kill has chosen, so that its key dies even if there
-// is no time left to delete it now.
-func (r *sweepRun) choose(ctx context.Context, rec record) {
+// is no time left to delete it now. It returns the record as it then is.
+func (r *sweepRun) choose(ctx context.Context, rec record) record {
 	if !r.chosen {
-		return
+		return rec
 	}
-	if rec.State == active {
-		if _, err := r.ledger(r.storage).retire(ctx, rec, r.now()); err != nil {
+	if rec.State == active || rec.State == revoking && rec.Due.After(r.now()) {
+		next, err := r.ledger(r.storage).hurry(ctx, rec)
+		if err != nil {
 			r.Logger().Warn("a record could not be marked for deletion", "id", rec.ID, "error", err)
-			return
+			return rec
 		}
+		rec = next
 	}
-	r.seen(rec.pointer())
+	r.marked(rec.pointer())
+	return rec
+}
+
+// marked notes that the sweep will go on with a record, or that it is gone, and
+// reports whether that was to be done yet.
+func (r *sweepRun) marked(p pointer) (open bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	open = r.open[p]
+	delete(r.open, p)
+	return open
 }
 
 // notDue drops an entry of the index that is stale. One that still names the
@@ -140,16 +150,6 @@ func (r *sweepRun) due(rec *record) bool {
 	return r.tainted || r.chosen || !rec.Due.After(r.now())
 }
 
-// seen notes that a kill need not wait for a record any more, and reports whether
-// it had to.
-func (r *sweepRun) seen(p pointer) (late bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	late = r.unseen[p]
-	delete(r.unseen, p)
-	return late
-}
-
 func (q *sweepQueue) add(what func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -159,7 +159,7 @@ func (q *sweepQueue) add(what func()) {
 // delete deletes the key of a record, if it is still due.
 func (q *sweepQueue) delete(ctx context.Context, t task) {
 	r := q.run
-	release, ok := q.slot(ctx, t)
+	release, ok := q.slot(t)
 	if !ok {
 		return
 	}
@@ -208,16 +208,16 @@ func (q *sweepQueue) ended(ctx context.Context, rec *record) bool {
 	return false
 }
 
-// slot takes the slot of a record, or leaves its task. A kill waits for it.
-func (q *sweepQueue) slot(ctx context.Context, t task) (release func(), ok bool) {
-	if q.run.chosen {
-		var err error
-		release, err = q.run.slots.acquire(ctx, recordSlot(t.id))
-		ok = err == nil
-	} else {
-		release, ok = q.run.slots.try(recordSlot(t.id))
-	}
-	if !ok {
+// slot takes the slot of a record, or leaves its task. A kill comes back to it.
+func (q *sweepQueue) slot(t task) (release func(), ok bool) {
+	release, ok = q.run.slots.try(recordSlot(t.id))
+	switch {
+	case ok:
+	case q.run.chosen:
+		q.run.mu.Lock()
+		defer q.run.mu.Unlock()
+		q.run.busy = append(q.run.busy, t)
+	default:
 		q.busy.Store(true)
 		q.run.leave(t)
 	}

@@ -2,7 +2,7 @@ package backend
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -17,7 +17,8 @@ import (
 //
 //   - Only what bears the tag of this mount where this mount puts it. The tag of
 //     another mount or cluster on the same account is another one.
-//   - Only what is older than a buffer, and whose age the provider tells.
+//   - A copy of this mount, from a backup of Vault, has the same tag. So only what is
+//     older than a buffer, and was not used within it, is deleted, and no admin key.
 //   - The ledger is asked once more before each deletion.
 //   - An orphan gets no record: its name says whose it is, and what is not deleted
 //     now is found again.
@@ -56,6 +57,8 @@ type tidyEntry struct {
 	Failed     int        `json:"failed"`
 	Items      []tidyItem `json:"items,omitempty"` // the first of them
 	Problems   []string   `json:"problems,omitempty"`
+	// LastScope is where it ran out of time, and the next one goes on.
+	LastScope string `json:"last_scope,omitempty"`
 }
 
 const tidyVersion = 1
@@ -84,6 +87,13 @@ func (b *backend) tidy(ctx context.Context, req *logical.Request, config string,
 		return nil, err
 	}
 	e := &tidyEntry{Version: tidyVersion, State: tidyRunning, DryRun: dryRun, Buffer: buffer, StartedAt: b.now(), By: b.callerOf(req)}
+	before, err := load[tidyEntry](ctx, req.Storage, tidyKey(config))
+	if err != nil {
+		return nil, err
+	}
+	if before != nil {
+		e.LastScope = before.LastScope
+	}
 	if err := b.saveTidy(ctx, req.Storage, config, e); err != nil {
 		return nil, err
 	}
@@ -108,12 +118,9 @@ func (e *tidyEntry) run(ctx context.Context, v *survey) error {
 		return err
 	}
 	v.readScopes(ctx)
-	var orphans []listedKey
-	v.eachKey(ctx, func(listedKey) {}, func(key listedKey) { orphans = append(orphans, key) })
-	e.Found = len(orphans)
-	for _, key := range orphans {
-		e.note(key, e.one(ctx, v, key))
-	}
+	v.last = e.LastScope
+	v.eachKey(ctx, func(listedKey) {}, func(key listedKey) { e.note(key, e.one(ctx, v, key)) })
+	e.LastScope = v.last
 	return nil
 }
 
@@ -123,39 +130,42 @@ const (
 	deleted     = "deleted"
 	tooYoung    = "skipped: younger than safety_buffer"
 	ofNoAge     = "skipped: the provider does not say how old it is"
-	inUse       = "skipped: the ledger knows it by now"
+	ofLate      = "skipped: it was used within safety_buffer"
+	ofAdmin     = "skipped: an admin key; delete it at the provider if no copy of this Vault uses it"
+	inLedgerNow = "skipped: the ledger knows it by now"
 )
 
 func (e *tidyEntry) one(ctx context.Context, v *survey, key listedKey) string {
 	switch {
+	case key.kind == admin:
+		return ofAdmin
 	case key.CreatedAt.IsZero():
 		return ofNoAge
 	case v.now().Sub(key.CreatedAt) < e.Buffer.duration():
 		return tooYoung
+	case v.now().Sub(key.LastUsedAt) < e.Buffer.duration():
+		return ofLate
 	case e.DryRun:
 		return wouldDelete
 	}
-	known, err := v.stillKnown(ctx, key)
+	err := v.deleteOrphan(ctx, key)
 	switch {
-	case err != nil:
+	case errors.Is(err, errKnown):
+		return inLedgerNow
+	case err != nil && !provider.IsKind(err, provider.NotFound):
 		return provider.HideKeys(err.Error())
-	case known:
-		return inUse
-	}
-	err = v.noted(v.conn, v.deleteOrphan(ctx, key))
-	if err != nil && !provider.IsKind(err, provider.NotFound) {
-		return err.Error()
 	}
 	v.Logger().Info("orphan deleted", "config", v.conn.name, "kind", key.kind, "key_id", key.ID, "name", key.Name)
 	return deleted
 }
 
 func (e *tidyEntry) note(key listedKey, outcome string) {
+	e.Found++
 	switch outcome {
 	case wouldDelete:
 	case deleted:
 		e.Deleted++
-	case tooYoung, ofNoAge, inUse:
+	case tooYoung, ofNoAge, ofLate, ofAdmin, inLedgerNow:
 		e.Skipped++
 	default:
 		e.Failed++
@@ -173,32 +183,38 @@ func (e *tidyEntry) finish(v *survey) {
 	}
 }
 
-// stillKnown asks the ledger once more.
-func (v *survey) stillKnown(ctx context.Context, key listedKey) (bool, error) {
-	if key.kind != principalKind {
-		return v.inLedger(ctx, key)
+var errKnown = errors.New("the ledger knows it")
+
+// deleteOrphan deletes what the ledger does not know, if it still does not.
+func (v *survey) deleteOrphan(ctx context.Context, key listedKey) error {
+	if key.kind == principalKind {
+		return v.deleteOrphanedPrincipal(ctx, key)
 	}
-	err := v.readPrincipals(ctx)
-	return v.principals[key.ID], err
+	known, err := v.inLedger(ctx, key)
+	if err != nil {
+		return err
+	}
+	if known {
+		return errKnown
+	}
+	return v.noted(v.conn, v.conn.client.Delete(ctx, provider.Ref{ID: key.ID, Scope: key.scope}))
 }
 
-// deleteOrphan deletes what the ledger does not know. An issue that finds a
-// service account by its name just now fails, and makes another one.
-func (v *survey) deleteOrphan(ctx context.Context, key listedKey) error {
-	switch key.kind {
-	case principalKind:
-		keeper := v.conn.client.(provider.PrincipalKeeper)
-		return keeper.DeletePrincipal(ctx, provider.Principal{ID: key.ID, Name: key.Name, Scope: key.scope})
-	case admin:
-		rotator, err := v.conn.rotator()
-		if err != nil {
-			return err
-		}
-		if key.scope, err = rotator.AdminScope(ctx); err != nil {
-			return fmt.Errorf("ask for what proves the account: %w", err)
-		}
+// deleteOrphanedPrincipal deletes a principal while no issue can find it by its name.
+func (v *survey) deleteOrphanedPrincipal(ctx context.Context, key listedKey) error {
+	release, err := v.slots.acquire(ctx, principalNameSlot(key.Name))
+	if err != nil {
+		return err
 	}
-	return v.conn.delete(ctx, record{Kind: key.kind, KeyID: key.ID, Scope: key.scope})
+	defer release()
+	if err := firstError(v.readPrincipals(ctx), v.readRoles(ctx)); err != nil {
+		return err
+	}
+	if v.principals[key.ID] || v.ofRoles[key.Name] {
+		return errKnown
+	}
+	keeper := v.conn.client.(provider.PrincipalKeeper)
+	return v.noted(v.conn, keeper.DeletePrincipal(ctx, provider.Principal{ID: key.ID, Name: key.Name, Scope: key.scope}))
 }
 
 // tidyStatus returns how the last tidy of each connection went.
@@ -232,7 +248,7 @@ func (e *tidyEntry) data() map[string]any {
 	items := make([]map[string]any, 0, len(e.Items))
 	for _, item := range e.Items {
 		items = append(items, map[string]any{
-			"kind": string(item.Kind), "key_id": item.KeyID, "name": item.Name, "scope": item.Scope,
+			"kind": item.Kind.ofListed(), "key_id": item.KeyID, "name": item.Name, "scope": item.Scope,
 			"created_at": rfc3339(item.CreatedAt), "outcome": item.Outcome,
 		})
 	}

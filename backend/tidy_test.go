@@ -64,7 +64,7 @@ func TestTidyRemovesExactlyTheOrphans(t *testing.T) {
 		all = slices.Sorted(slices.Values(append(all, young)))
 		resp := m.do("write", "tidy/openai")
 		m.wantTidy(resp.Data, 4, 0, 1, 0)
-		if resp.Data["state"] != "finished" || len(resp.Warnings) != 1 || !strings.Contains(resp.Warnings[0], "dry_run=false") {
+		if resp.Data["state"] != "finished" || len(resp.Warnings) != 2 || !strings.Contains(resp.Warnings[1], "dry_run=false") {
 			m.t.Errorf("dry run: %v %v", resp.Data["state"], resp.Warnings)
 		}
 		if got := m.liveIDs(); !slices.Equal(got, all) {
