@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
+
+	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
 )
 
 // knowEntity gives the entity of every request a name and aliases.
@@ -243,5 +245,41 @@ func TestOldRecordsAreFound(t *testing.T) {
 				m.t.Errorf("the index still holds %s", key)
 			}
 		}
+	})
+}
+
+// TestIndexEntryThatIsNotTrue: an entry is only a reason to look.
+func TestIndexEntryThatIsNotTrue(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		l := m.lease("creds/bot")
+		rec := m.records()[0]
+		wrong := byKeyHash(keyHash(m.engine.mountEntry.Salt, "somebody's key")).prefix() + rec.pointer().name()
+		if err := save(m.t.Context(), m.storage, wrong, indexEntry{Version: indexVersion}); err != nil {
+			m.t.Fatal(err)
+		}
+		m.refused(404, nil, "write", "lookup", "api_key", "somebody's key")
+		m.refused(404, nil, "write", "revoke", "api_key", "somebody's key")
+		m.wantAlive(l.key(), true)
+	})
+}
+
+// TestKeyOfALostCreateIsFoundByItsID while its deletion fails.
+func TestKeyOfALostCreateIsFoundByItsID(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.lease("creds/bot").revoke()
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpCreateKey, Drop: true, AfterEffect: true, Times: 1})
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpDeleteKey, Status: 403})
+		if _, err := m.try("read", "creds/bot"); err == nil {
+			m.t.Fatal("a create without an answer has issued a key")
+		}
+		keyID := m.fake.LiveKeys()[0].ID
+		if data := m.do("write", "lookup", "key_id", keyID).Data; data["state"] != "revoking" {
+			m.t.Errorf("record: %v", data)
+		}
+		m.fake.ClearFaults()
+		m.wantKill(m.do("write", "revoke", "key_id", keyID), 1, 0, 0)
+		m.wantLive(0)
 	})
 }

@@ -237,6 +237,7 @@ func (k *killRun) markOne(ctx context.Context, t task) {
 	defer release()
 	rec, err := k.ledger(k.storage).get(ctx, t.pointer)
 	if err != nil {
+		k.Logger().Warn("a record that is to be killed could not be read; it is tried again", "id", t.id, "role", t.role, "config", t.config, "error", err)
 		return
 	}
 	later = false
@@ -258,6 +259,10 @@ func (k *killRun) delete(ctx context.Context) {
 	progress.Go(func() { k.sayProgress(done, len(k.tasks)+len(k.late)) })
 	wait := func(tasks []task) {
 		for _, t := range tasks {
+			if ctx.Err() != nil {
+				k.leave(t)
+				continue
+			}
 			waiting.Go(func() {
 				defer k.recovered("entry", t.id)
 				k.deleteLate(ownIndexState(ctx), t)
@@ -283,12 +288,12 @@ func (k *killRun) deleteLate(ctx context.Context, t task) {
 	defer release()
 	rec, err := k.ledger(k.storage).get(ctx, t.pointer)
 	switch {
+	case ctx.Err() != nil:
+		k.leave(t)
+		return
 	case err != nil:
 	case rec == nil:
-		if !k.marked(t.pointer) {
-			k.done.Add(1) // it was there when it was marked
-		}
-		return
+		k.marked(t.pointer)
 	case rec.State == pending:
 		k.marked(t.pointer)
 		err = k.settleLate(ctx, *rec)

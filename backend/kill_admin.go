@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -44,7 +45,7 @@ func (b *backend) killAdmin(ctx context.Context, s logical.Storage, rec record) 
 		return nil, badRequest(fmt.Sprintf("this is the admin key that connection %q uses; replace it first (write rotate-root/%s), then revoke it again: without it no key of the connection could be deleted", rec.Config, rec.Config))
 	}
 	if !m.deletable(*now) {
-		return nil, badRequest(fmt.Sprintf("admin key %s cannot be deleted here now: it is being tried by a rotation, or its id at the provider is not known; wait, or delete it at the provider", now.KeyID))
+		return nil, badRequest(fmt.Sprintf("admin key %s cannot be deleted here now: it is being tried by a rotation, or its id at the provider is not known; wait, or delete it at the provider", cmp.Or(now.KeyID, now.ID)))
 	}
 	if now.State == revoking {
 		if *now, err = m.ledger().hurry(ctx, *now); err != nil {

@@ -197,7 +197,10 @@ func TestBusyRecordHoldsUpNoOtherKey(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				m.do("write", "revoke", "role", "bot")
+				data := m.do("write", "revoke", "role", "bot").Data
+				if told := data["revoked"].(int) + data["queued"].(int) + len(data["failed"].([]map[string]any)); told != 21 {
+					m.t.Errorf("revoke %v after the kill began: %v, of 21 keys", delay*time.Millisecond, data)
+				}
 			}()
 			time.Sleep(5 * time.Second)
 			if n := m.liveOf(live); n > 1 {
@@ -273,6 +276,23 @@ func TestOneFailedReadDoesNotStopAKill(t *testing.T) {
 			m.wantNoOrders()
 		})
 	}
+}
+
+// TestKeyWhoseRecordCannotBeMarkedIsDeleted: the provider can be reached, and that is
+// what counts.
+func TestKeyWhoseRecordCannotBeMarkedIsDeleted(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		live := m.leases(5)
+		m.storage.spoil(opID{"put ledger", 2}, failBefore, nil)
+		m.wantKill(m.do("write", "revoke", "role", "bot"), 5, 0, 0)
+		m.storage.heal()
+		if n := m.liveOf(live); n > 0 {
+			m.t.Errorf("%d keys are alive", n)
+		}
+		m.sweepFor(2 * time.Minute)
+		m.wantNoOrders()
+	})
 }
 
 // TestKillOfManyOnASlowStorage has more keys than one request, or one sweep, can

@@ -70,7 +70,6 @@ func TestRevokeByRoleSubtreeAndEntity(t *testing.T) {
 			"role team-a":            {"team-a"},
 			"role team-a/":           {"team-a/x", "team-a/y/z"},
 			"role team-a/y/":         {"team-a/y/z"},
-			"role nothing":           nil,
 			"entity_id entity-1":     roles,
 			"entity_id entity-other": nil,
 		} {
@@ -88,6 +87,8 @@ func TestRevokeByRoleSubtreeAndEntity(t *testing.T) {
 				}
 			}
 		}
+		m.refused(400, []string{"role", "neither a role"}, "write", "revoke", "role", "nothing")
+		m.wantKill(m.do("write", "revoke", "role", "bot"), 0, 0, 0)
 		m.wantRecords(0)
 		if left := append(m.stored(orderPrefix), m.stored(indexPrefix+entityFact)...); len(left) > 0 {
 			m.t.Errorf("left in storage: %v", left)
@@ -205,10 +206,14 @@ func TestKillOfAdminKeys(t *testing.T) {
 		}
 		m.refused(404, nil, "write", "revoke", "api_key", m.fake.AdminKey())
 		m.lease("creds/bot")
+		if got := m.adminRecords(); len(got) != 1 || got[0].EntityID != "entity-1" {
+			m.t.Fatalf("admin records: %v", got)
+		}
 		m.wantKill(m.do("write", "revoke", "entity_id", "entity-1"), 1, 0, 0)
-		if got := m.adminRecords(); len(got) != 1 {
+		if got := m.adminRecords(); len(got) != 1 || got[0].State != active {
 			m.t.Errorf("admin records: %v", got)
 		}
+		m.lease("creds/bot")
 	})
 }
 

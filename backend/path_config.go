@@ -260,7 +260,7 @@ func (b *backend) lastError(ctx context.Context, s logical.Storage, name string,
 	}
 	for _, rec := range recs {
 		if rec.LastError != "" {
-			problems = append(problems, fmt.Sprintf("admin key %s is still to be deleted: %s", cmp.Or(rec.KeyID, rec.Name), rec.LastError))
+			problems = append(problems, fmt.Sprintf("admin key %s is still to be deleted: %s", cmp.Or(rec.KeyID, rec.Name, rec.ID), rec.LastError))
 		}
 	}
 	if conn, err := b.connection(ctx, s, name); err != nil {

@@ -206,6 +206,8 @@ func summary(rec record) map[string]any {
 		"kind":       string(rec.Kind),
 		"state":      string(rec.State),
 		"owner":      rec.owner.String(),
+		"entity_id":  rec.EntityID,
+		"key_id":     rec.KeyID,
 		"created_at": rfc3339(rec.CreatedAt),
 		"expires_at": rfc3339(rec.ExpiresAt),
 	}

@@ -80,7 +80,7 @@ func (r *killResult) response() *logical.Response {
 	}
 	resp := &logical.Response{Data: map[string]any{"revoked": r.revoked, "queued": r.queued, "failed": failed}}
 	if alive := r.queued + len(r.failed); alive > 0 {
-		resp.AddWarning(fmt.Sprintf("%s may still work: it is tried again until they are gone; see keys/ with state=revoking", keysOf(alive)))
+		resp.AddWarning(fmt.Sprintf("%s may still work; deletion is tried again until the provider confirms it: see keys/ with state=revoking", keysOf(alive)))
 	}
 	return resp
 }
@@ -164,6 +164,9 @@ func (b *backend) revokeKeys(ctx context.Context, req *logical.Request, d *frame
 		if err := checkName(strings.TrimSuffix(value, "/")); err != nil {
 			return nil, badField("role", "%q is not the name of a role, or such a name with a slash at the end", value)
 		}
+		if err := b.mustMean(ctx, req.Storage, value); err != nil {
+			return nil, err
+		}
 		return b.revokeTarget(ctx, req, target{role: value})
 	case "entity_id":
 		return b.revokeTarget(ctx, req, target{entityID: value})
@@ -198,22 +201,30 @@ func (b *backend) revokeTarget(ctx context.Context, req *logical.Request, t targ
 	}
 	resp := result.response()
 	if result.revoked+result.queued+len(result.failed) == 0 {
-		resp.AddWarning(b.nothingOf(ctx, req.Storage, t))
+		resp.AddWarning(fmt.Sprintf("no key of %s is in the ledger", t))
 	}
 	return resp, nil
 }
 
-// nothingOf says that a kill has found no key, and what may have been meant.
-func (b *backend) nothingOf(ctx context.Context, s logical.Storage, t target) string {
-	text := fmt.Sprintf("no key of %s is in the ledger", t)
-	if t.role == "" || subtree(t.role) {
-		return text
+// mustMean refuses a role that does not exist and has no key: in an incident, a
+// typing error must not look like success.
+func (b *backend) mustMean(ctx context.Context, s logical.Storage, role string) error {
+	stored, err := rolesUnder(ctx, s, role)
+	if err != nil || len(stored) > 0 {
+		return err
 	}
-	below, err := b.ledger(s).pointersUnder(ctx, t.role+"/")
-	if err == nil && len(below) > 0 {
-		text += fmt.Sprintf(", but %s of roles below it; for these give role=%s/", keysOf(len(below)), t.role)
+	keys, err := b.ledger(s).pointersUnder(ctx, role)
+	if err != nil || len(keys) > 0 {
+		return err
 	}
-	return text
+	others, err := b.ledger(s).pointersUnder(ctx, otherMeaning(role))
+	if err != nil {
+		return err
+	}
+	if len(others) > 0 {
+		return badField("role", "there is no key of %q, but there are %s of %q", role, keysOf(len(others)), otherMeaning(role))
+	}
+	return badField("role", "there is neither a role %q nor a key of one; see roles/ and keys/", role)
 }
 
 // keysOf is a number of keys in words.

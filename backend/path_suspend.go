@@ -146,7 +146,7 @@ func (b *backend) suspend(ctx context.Context, req *logical.Request, d *framewor
 		}
 		resp = result.response()
 	} else if what.keys > 0 {
-		resp.AddWarning(fmt.Sprintf("%s issued before can still be used until their leases end; revoke=true ends them now", keysOf(what.keys)))
+		resp.AddWarning(fmt.Sprintf("%s issued before may still work until the leases end; revoke=true ends that now", keysOf(what.keys)))
 	}
 	resp.Data["suspended_name"], resp.Data["roles"] = name, what.roles
 	if what.also != "" {
@@ -237,12 +237,12 @@ func (b *backend) resume(ctx context.Context, req *logical.Request, d *framework
 		b.Logger().Info("resumed", "name", name, "by", b.callerOf(req).String())
 	}
 	resp := &logical.Response{}
-	if found == nil {
-		resp.AddWarning(fmt.Sprintf("%q was not suspended; a list of suspend/ shows what is", name))
-	}
 	still, err := suspensionOf(ctx, req.Storage, name)
 	if err != nil {
 		return nil, err
+	}
+	if found == nil && still == nil {
+		resp.AddWarning(fmt.Sprintf("%q was not suspended; a list of suspend/ shows what is", name))
 	}
 	if below := b.stillBelow(ctx, req.Storage, name); below > 0 {
 		resp.AddWarning(fmt.Sprintf("roles below it stay suspended by their own names (%d); a list of suspend/ shows them", below))

@@ -58,6 +58,9 @@ func (b *backend) revokeLease(ctx context.Context, req *logical.Request, _ *fram
 // key is deleted all the same: the record as it stands still leads to it. On
 // error the key is still in the ledger.
 func (b *backend) kill(ctx context.Context, s logical.Storage, rec record) error {
+	if rec.State == revoking {
+		return b.deleteKey(ctx, s, rec)
+	}
 	marked, err := b.ledger(s).revoke(ctx, rec)
 	if err != nil {
 		b.Logger().Warn("a record could not be marked for deletion; deleting its key all the same", "id", rec.ID, "error", err)

@@ -113,7 +113,7 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 	if !r.chosen {
 		return rec
 	}
-	if rec.State == active || rec.State == revoking && rec.Due.After(r.now()) {
+	if rec.State == active || rec.State == revoking && (rec.Attempts > 0 || rec.Due.After(r.now())) {
 		next, err := r.ledger(r.storage).hurry(ctx, rec)
 		if err != nil {
 			r.Logger().Warn("a record could not be marked for deletion", "id", rec.ID, "error", err)
@@ -125,14 +125,11 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 	return rec
 }
 
-// marked notes that the sweep will go on with a record, or that it is gone, and
-// reports whether that was to be done yet.
-func (r *sweepRun) marked(p pointer) (open bool) {
+// marked notes that the sweep will go on with a record, or that it is gone.
+func (r *sweepRun) marked(p pointer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	open = r.open[p]
 	delete(r.open, p)
-	return open
 }
 
 // notDue drops an entry of the index that is stale. One that still names the
