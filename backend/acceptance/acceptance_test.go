@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -60,6 +61,8 @@ type script struct {
 	other  *stranger
 	server *server // nil until vaultd start
 	cliLog string  // what the CLI said on stderr, and on stdout when it failed
+
+	stormed []*stormLease // of the last storm
 }
 
 type scriptKey struct{}
@@ -92,19 +95,20 @@ func setUp(env *testscript.Env) error {
 }
 
 // finish ends a script's world, and checks what must hold at the end of every
-// script: every live key is known to the ledger, and no secret is in any log.
+// script: every live key is known to the ledger, nothing was deleted by two at
+// once, and no secret is in any log.
 func (s *script) finish() {
 	defer s.fake.close()
 	defer s.other.http.Close()
 	if s.server != nil {
 		if s.server.running() && !s.t.Failed() {
-			if err := s.known(); err != nil {
+			if err := s.knownAtLast(); err != nil {
 				s.t.Errorf("at the end of the script: %v", err)
 			}
 		}
 		s.server.destroy()
 	}
-	if err := s.checkLogs(); err != nil {
+	if err := errors.Join(s.fake.deletions.apart(), s.checkLogs()); err != nil {
 		s.t.Errorf("at the end of the script: %v", err)
 	}
 	if s.t.Failed() && s.server != nil {
@@ -112,11 +116,21 @@ func (s *script) finish() {
 	}
 }
 
+// knownAtLast is known, of a cluster that may be about to elect a leader.
+func (s *script) knownAtLast() error {
+	if _, err := s.server.active(); err != nil {
+		return err
+	}
+	return s.known()
+}
+
 // keepLogs shows the end of the server's log, and keeps all logs where the -artifacts
 // flag of go test wants them.
 func (s *script) keepLogs() {
 	const lines = 15
-	s.t.Logf("the last of %s, without traces:\n%s", filepath.Base(s.server.logFile), tail(s.server.logFile, lines))
+	for _, file := range s.server.logs() {
+		s.t.Logf("the last of %s, without traces:\n%s", filepath.Base(file), tail(file, lines))
+	}
 	dir := s.t.ArtifactDir()
 	for _, from := range s.logs() {
 		if data, err := os.ReadFile(from); err == nil {

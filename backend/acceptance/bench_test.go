@@ -26,7 +26,7 @@ func newBenchVault(b *testing.B) *benchVault {
 	v := &benchVault{fake: newSimulator()}
 	b.Cleanup(v.fake.close)
 	var err error
-	if v.server, err = newServer(b.TempDir()); err != nil {
+	if v.server, err = newServer(b.TempDir(), 1); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(v.destroy)

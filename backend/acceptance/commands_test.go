@@ -33,11 +33,14 @@ func commands() map[string]command {
 		"crash":   {run: (*script).cmdCrash},
 		"fake":    {run: (*script).cmdFake},
 		"hangup":  {run: (*script).cmdHangup},
+		"http":    {run: (*script).cmdHTTP, negatable: true},
 		"issue":   {run: (*script).cmdIssue},
 		"json":    {run: (*script).cmdJSON},
+		"kept":    {run: (*script).cmdKept, negatable: true},
 		"known":   {run: (*script).cmdKnown, negatable: true},
 		"plugins": {run: (*script).cmdPlugins},
 		"records": {run: (*script).cmdRecords},
+		"storm":   {run: (*script).cmdStorm, negatable: true},
 		"vaultd":  {run: (*script).cmdVaultd},
 		"within":  {run: (*script).cmdWithin},
 	}
@@ -202,8 +205,15 @@ func tryExec(ts *testscript.TestScript, neg bool, args []string) error {
 }
 
 func (s *script) cmdCrash(_ *testscript.TestScript, args []string) error {
-	if len(args) != 1 || args[0] != "plugin" || s.server == nil {
-		return usage("crash plugin, after vaultd start")
+	if len(args) != 1 || args[0] != "plugin" && args[0] != "node" || s.server == nil {
+		return usage("crash plugin|node, after vaultd start")
+	}
+	if args[0] == "node" {
+		n, err := s.server.active()
+		if err != nil {
+			return err
+		}
+		return n.crash()
 	}
 	pids, err := s.server.plugins()
 	if err != nil {

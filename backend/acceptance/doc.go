@@ -30,15 +30,21 @@
 //
 // Each script has a Vault of its own, from vaultd start on, and a simulated OpenAI
 // on a loopback port, in the process of the test: package fakeopenai. All scripts
-// run at the same time, because Vault sweeps once a minute and some wait for it.
-// A wait has an end, and what is started here ends with its script, or with the
-// test should that die.
+// run at the same time, because Vault sweeps once a minute and some wait for it;
+// those with a cluster wait for their turn. A wait has an end, and what is started
+// here ends with its script, or with the test should that die.
 //
-// At the end of every script, whatever it is about, two things must hold: each
-// live key that the engine made, admin keys included, is known to a ledger, and no
-// secret that the simulator ever made is in the server's log at trace level (which
-// holds what the plugin writes on stderr), in the audit log, in what the CLI said on
-// stderr or in a failure, or in the URL of a request to the provider.
+// A Vault is one node, or, after vaultd start 3, a cluster of three, each with its
+// own storage, which elect a leader. $VAULT_ADDR is then a front before them, which
+// sends each request to the node that leads, and answers 503 while none does. What
+// commands say of the leader holds of a single node too.
+//
+// At the end of every script, whatever it is about, three things must hold: each
+// live key that the engine made, admin keys included, is known to a ledger; nothing
+// at the provider was deleted by two at once; and no secret that the simulator ever
+// made is in the log of a node at trace level (which holds what the plugin writes on
+// stderr), in the audit log, in what the CLI said on stderr or in a failure, or in
+// the URL of a request to the provider.
 //
 // # Variables
 //
@@ -51,7 +57,7 @@
 //	$PLUGIN_VERSION   its version
 //	$PROJECT          a project of the simulated organization
 //	$ROOT_TOKEN       as VAULT_TOKEN was at first
-//	$SERVER_LOG       log of the server, across its restarts
+//	$SERVER_LOG       log of the server, across its restarts; of a cluster, of node1
 //	$VAULT_ADDR       as the CLI reads it
 //	$VAULT_TOKEN      as the CLI reads it
 //
@@ -73,15 +79,20 @@
 //   - [!] clean FILE...
 //     The files, which are not empty, hold no secret that there ever was.
 //
-//   - crash plugin
-//     kill -9 of every process of the plugin. Vault starts a new one when it needs
-//     it.
+//   - crash node|plugin
+//     kill -9 of every process of the plugin, on the leader. Vault starts a new one
+//     when it needs it. With node, of the leader and its plugins together, as when
+//     their machine dies.
 //
 //   - fake WORD...
 //     Ask or change the world; see below.
 //
 //   - hangup DURATION PATH
 //     Read PATH, and hang up after DURATION. An answer before that is a failure.
+//
+//   - [!] http STATUS METHOD PATH [FIELD=VALUE]...
+//     Send a request, with what the command line would drop, such as a slash at the
+//     end of PATH. The answer has STATUS; its body is on stdout.
 //
 //   - issue N PATH
 //     Read PATH N times, as several callers at once. Each must succeed.
@@ -90,20 +101,40 @@
 //     Set VAR to what PATH, such as .data.keys.0, leads to in a JSON document.
 //     Missing and null are failures.
 //
+//   - [!] kept
+//     Each lease that callers of the last storm hold works: its key is alive, and it
+//     can be renewed. The key of each that they gave back is dead.
+//
 //   - [!] known
 //     Every live key that the engine made has a record in a ledger.
 //
 //   - plugins RANGE
-//     So many processes of the plugin run.
+//     So many processes of the plugin run, on the leader.
 //
 //   - records MOUNT RANGE [STATE]
 //     The ledger of a mount holds so many records of roles' keys, in the state
 //     pending, active or revoking if one is given. It is read from Vault's storage.
 //
-//   - vaultd kill|restart|start|stop
-//     The first start makes a Vault: initialised, unsealed, with an audit device,
-//     the plugin registered and mounted at llm/. Kill is kill -9 of the server
-//     alone; a start after kill or stop unseals the same storage.
+//   - [!] storm CALLERS PATH KILLS [SEED]
+//     So many callers read PATH, renew some of the leases and revoke most of them,
+//     again and again without a pause. Meanwhile the leader is killed so many times,
+//     with its plugin or without, each time at a moment that nobody foresees, and
+//     started again before the next. Requests may fail while no node leads, and when
+//     the leader changes; any other that fails is a failure, and so is a caller that
+//     did nothing. A few leases are held at the end: see kept.
+//
+//   - vaultd kill|pause|resume|step-down
+//     Kill is kill -9 of the leader's server alone: its plugins live on, and nobody
+//     hears them. Pause stops the leader with its plugins, as when a machine hangs,
+//     and resume lets all that stand still go on. Step-down makes the leader resign.
+//
+//   - vaultd leader VAR
+//     Wait for a leader, and set VAR to the name of its node.
+//
+//   - vaultd restart|start [NODES]|stop
+//     The first start makes a Vault of so many nodes, or of one: initialised,
+//     unsealed, with an audit device, the plugin registered and mounted at llm/. A
+//     later start unseals the same storage on every node that was ended.
 //
 //   - within NUMBER RANGE
 //     The number is in the range.
@@ -121,6 +152,10 @@
 //
 //   - fake admins RANGE
 //     So many admin keys exist and work now.
+//
+//   - fake age ID CREATED [USED]
+//     Give a key, an admin key or a service account another past: it was made and
+//     last used so long ago, such as 2400h; without USED it never was.
 //
 //   - fake alive|dead SECRET...
 //     The data plane would, or would not, accept each of these keys now. It did
@@ -150,6 +185,10 @@
 //
 //   - fake minted RANGE
 //     So many keys were ever made.
+//
+//   - fake orphan NAME VAR
+//     Make a key beside the one of that name, as the mount that named it does, and
+//     set VAR to its id. No ledger leads to it.
 //
 //   - fake other RANGE
 //     So many connections were ever made to $OTHER_URL, which answers 401.

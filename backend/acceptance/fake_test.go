@@ -21,15 +21,17 @@ import (
 // A simulator is the provider of one script, on a loopback port of its own.
 type simulator struct {
 	*fakeopenai.Server
-	http *httptest.Server
+	http      *httptest.Server
+	deletions deletions
 }
 
 func newSimulator() *simulator {
 	f := fakeopenai.New()
-	srv := httptest.NewUnstartedServer(f)
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0) // dropped connections
-	srv.Start()
-	return &simulator{Server: f, http: srv}
+	sim := &simulator{Server: f}
+	sim.http = httptest.NewUnstartedServer(sim.deletions.watched(f))
+	sim.http.Config.ErrorLog = log.New(io.Discard, "", 0) // dropped connections
+	sim.http.Start()
+	return sim
 }
 
 func (f *simulator) url() string     { return f.http.URL + "/v1" }
@@ -72,6 +74,8 @@ func (s *script) cmdFake(ts *testscript.TestScript, args []string) error {
 		return s.fakeAdmin(ts, args)
 	case "admins":
 		return s.fakeAdmins(args)
+	case "age":
+		return s.fakeAge(args)
 	case "alive", "dead":
 		return s.fakeAlive(word == "alive", args)
 	case "archive":
@@ -80,7 +84,7 @@ func (s *script) cmdFake(ts *testscript.TestScript, args []string) error {
 		s.fake.ClearFaults()
 		return usageUnless(len(args) == 0, "fake clear")
 	case "count":
-		return s.fakeCount(args)
+		return s.fakeCount(ts, args)
 	case "delete":
 		return s.fakeDelete(args)
 	case "inject":
@@ -89,6 +93,8 @@ func (s *script) cmdFake(ts *testscript.TestScript, args []string) error {
 		return s.fakeKnobs(args)
 	case "live", "minted":
 		return s.fakeKeys(word, args)
+	case "orphan":
+		return s.fakeOrphan(ts, args)
 	case "other":
 		return s.fakeOther(args)
 	case "plant":
@@ -184,7 +190,7 @@ func (s *script) fakeArchive(args []string) error {
 	return nil
 }
 
-func (s *script) fakeCount(args []string) error {
+func (s *script) fakeCount(ts *testscript.TestScript, args []string) error {
 	if len(args) != 2 && len(args) != 3 {
 		return usage("fake count OP RANGE [STATUS]")
 	}
@@ -192,13 +198,22 @@ func (s *script) fakeCount(args []string) error {
 	if err != nil {
 		return err
 	}
+	status, _ := first(args[2:])
+	what := strings.Join(append([]string{"requests", args[0]}, args[2:]...), " ")
+	n := s.fake.answered(op, status)
+	ts.Logf("%d %s", n, what)
+	return wantNumber(what, n, args[1], nil)
+}
+
+// answered counts requests of an operation; of all, or those with a status.
+func (f *simulator) answered(op fakeopenai.Op, status string) int {
 	n := 0
-	for _, r := range s.fake.Requests() {
-		if (op == fakeopenai.OpAny || r.Op == op) && (len(args) == 2 || strconv.Itoa(r.Status) == args[2]) {
+	for _, r := range f.Requests() {
+		if (op == fakeopenai.OpAny || r.Op == op) && (status == "" || strconv.Itoa(r.Status) == status) {
 			n++
 		}
 	}
-	return wantNumber(strings.Join(append([]string{"requests", args[0]}, args[2:]...), " "), n, args[1], nil)
+	return n
 }
 
 func (s *script) fakeDelete(args []string) error {

@@ -22,6 +22,8 @@ func TestCommandsFail(t *testing.T) {
 		{"admin of what is not", "fake admin undead", "fake admin alive|dead|new"},
 		{"admins", "fake admins 2", "admin keys: there are 1, want 2"},
 		{"admins, after a deletion", "fake revoke admin\nfake admins 1", "admin keys: there are 0, want 1"},
+		{"age", "fake age key_nothing 1h", "nothing with the id key_nothing"},
+		{"age, no duration", "fake age key_nothing yesterday", "fake age: time: invalid duration"},
 		{"alive", "json keys .0 KEY\nfake alive $KEY", "never made the key"},
 		{"alive, negated", "! fake alive x", "! means nothing before fake"},
 		{"apart", "apart 2026-01-02T03:04:05Z 2026-01-02T03:04:15Z 5s 9s", "10s apart"},
@@ -34,23 +36,35 @@ func TestCommandsFail(t *testing.T) {
 		{"clean", "clean leaked", "leaked holds a secret: the key is <SECRET>"},
 		{"clean, empty", "clean empty", "empty is empty"},
 		{"clean, negated", "! clean keys", "clean keys holds, and must not"},
+		{"crash", "crash node", "after vaultd start"},
 		{"count", "fake count create_key 1", "requests create_key: there are 0, want 1"},
 		{"count of what is not", "fake count mint_key 0", `"mint_key" is not an operation`},
 		{"dead", "fake dead sk-nothing", "never made the key"},
 		{"delete", "fake delete key_nothing", "there is no key key_nothing"},
+		{"http", "http 200 GET llm/keys", "after vaultd start"},
 		{"inject", "fake inject create_key Tmies=1", `no field "Tmies"`},
 		{"inject an operation", "fake inject mint_key Times=1", `"mint_key" is not an operation`},
 		{"inject a value", "fake inject create_key Times=once", "Times of fakeopenai.Fault"},
 		{"json", "json keys .1 KEY", "there is no 1"},
 		{"json, null", "json object .none KEY", ".none is missing or null"},
 		{"json, not there", "json object .a.b KEY", ".a.b is missing or null"},
+		{"kept", "kept", "after a storm"},
 		{"known", "known", "after vaultd start"},
+		{"leader", "vaultd leader FIRST", "it does not run"},
 		{"live", "fake live 1", "live keys: there are 0, want 1"},
 		{"live, no range", "fake live ..", `".." is not a range`},
 		{"minted", "fake plant $PROJECT ada ID\nfake minted 0", "minted keys: there are 1, want 0"},
+		{"orphan", "fake orphan vault-nothing ID", "there never was a key of the name"},
+		{"orphan of a person", "fake plant $PROJECT vault-tag-06gvq3ianiqc8j4dl3ts2jb9l4 ID\nfake orphan vault-tag-06gvq3ianiqc8j4dl3ts2jb9l4 ID", "is in no service account"},
 		{"other", "fake other 1", "connections to $OTHER_URL: there are 0, want 1"},
+		{"pause", "vaultd pause", "it does not run"},
 		{"records", "records llm 0", "after vaultd start"},
+		{"resume", "vaultd resume", "it does not run"},
+		{"start", "vaultd start none", "vaultd kill|leader"},
+		{"start, of nothing", "vaultd start 0", "vaultd kill|leader"},
+		{"step down", "vaultd step-down", "it does not run"},
 		{"stop", "vaultd stop", "it does not run"},
+		{"storm", "storm 1 llm/creds/agent 0", "after vaultd start"},
 		{"within", "within 3 4..5", "there are 3, want 4..5"},
 		{"within, from below", "within 3 ..2", "there are 3, want ..2"},
 	} {
@@ -61,6 +75,69 @@ func TestCommandsFail(t *testing.T) {
 				t.Errorf("it fails for another reason than %q:\n%s", test.reason, output)
 			}
 		})
+	}
+}
+
+// What holds at the end of every script can fail too.
+func TestDeletionsByTwo(t *testing.T) {
+	var d deletions
+	d.begin("/a")
+	d.begin("/b")
+	d.end("/a")
+	d.begin("/a")
+	if err := d.apart(); err != nil {
+		t.Errorf("one after the other: %v", err)
+	}
+	d.begin("/b")
+	if err := d.apart(); err == nil || !strings.Contains(err.Error(), "two at once:\n/b") {
+		t.Errorf("two at once: %v", err)
+	}
+}
+
+func TestFindSecret(t *testing.T) {
+	secrets := []string{"sk-admin-abc", "sk-abcdef"}
+	for _, test := range []struct {
+		text     string
+		at, size int
+	}{
+		{"", 0, 0},
+		{"sk-", 0, 0},
+		{"sk-abcdeg", 0, 0},
+		{"sk-abcdef", 0, 9},
+		{"sk-sk-abcdef", 3, 9},
+		{"an sk-admin-abcd", 3, 12},
+	} {
+		at, size, err := findSecret([]byte(test.text), secrets)
+		if at != test.at || size != test.size || err != nil {
+			t.Errorf("%q: %d, %d, %v; want %d, %d", test.text, at, size, err, test.at, test.size)
+		}
+	}
+	if _, _, err := findSecret(nil, []string{"pk-abcdef"}); err == nil {
+		t.Error("a secret that is never looked for is no error")
+	}
+}
+
+// What asks Vault is in harness.txtar.
+func TestKept(t *testing.T) {
+	sim := newSimulator()
+	t.Cleanup(sim.close)
+	alive := sim.PlantKey(sim.project(), "alive").Secret
+	dead := sim.PlantKey(sim.project(), "dead")
+	sim.DeleteKey(dead.ID)
+	for _, test := range []struct {
+		lease stormLease
+		want  string
+	}{
+		{stormLease{secret: dead.Secret, fate: held}, "which a caller holds, is dead"},
+		{stormLease{secret: alive, fate: returned}, "which was given back, is alive"},
+		{stormLease{secret: dead.Secret, fate: returned}, ""},
+		{stormLease{secret: alive, fate: unsure}, ""},
+		{stormLease{secret: dead.Secret, fate: unsure}, ""},
+	} {
+		err := (&script{fake: sim, stormed: []*stormLease{&test.lease}}).kept()
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", test.lease.fate, err, test.want)
+		}
 	}
 }
 

@@ -1,205 +1,193 @@
 package acceptance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/vault/api"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// A server is one Vault: a single node with raft storage, sealed with one share,
-// the audit log on, the plugin registered and mounted at llm/. It may be ended
-// and started again over the same storage.
+// A server is one Vault: a node, or several as a cluster, with raft storage, sealed
+// with one share, the audit log on, the plugin registered and mounted at llm/. Its
+// nodes may be ended and started again over the same storage.
 type server struct {
-	dir       string
-	tmp       string // for the plugins' sockets, whose paths must be short
-	addr      string
-	logFile   string
-	auditFile string
+	nodes     []*node
+	addr      string // of the node, or of the front before several
+	auditFile string // of all nodes
 	client    *api.Client
 	unsealKey string
+	front     *front // nil before a single node
 
-	cmd    *exec.Cmd
-	ended  chan struct{} // closed when cmd has ended
-	groups []int         // process groups that may still have members
+	releaseSlot func()
 }
 
-const (
-	startTimeout = 90 * time.Second // two processors, many servers
-	stopTimeout  = 30 * time.Second
-)
+// clusterSlots bounds how many clusters there are at the same time: a node that is
+// kept from the processor for a second is taken for dead by the others.
+var clusterSlots = make(chan struct{}, 2)
 
-// startSlots bounds how many servers start at the same time: a start is the one
-// thing here that costs, and an election lost to a busy machine costs more.
-var startSlots = make(chan struct{}, 3)
-
-const serverConfig = `
-storage "raft" {
-  path                   = %[1]q
-  node_id                = "one"
-  performance_multiplier = 1
-}
-listener "tcp" {
-  address         = "127.0.0.1:%[2]d"
-  cluster_address = "127.0.0.1:%[3]d"
-  tls_disable     = true
-}
-api_addr             = "http://127.0.0.1:%[2]d"
-cluster_addr         = "https://127.0.0.1:%[3]d"
-plugin_directory     = %[4]q
-log_level            = "trace"
-disable_mlock        = true
-raw_storage_endpoint = true
-`
-
-func newServer(dir string) (*server, error) {
-	data, err := realDir(filepath.Join(dir, "raft"))
-	if err != nil {
-		return nil, err
-	}
-	tmp, err := os.MkdirTemp("", "vault")
-	if err != nil {
-		return nil, err
-	}
-	port, clusterPort := freePort(), freePort()
-	sv := &server{
-		dir:       dir,
-		tmp:       tmp,
-		addr:      fmt.Sprintf("http://127.0.0.1:%d", port),
-		logFile:   filepath.Join(dir, "server.log"),
-		auditFile: filepath.Join(dir, "audit.log"),
-	}
-	conf := api.DefaultConfig()
-	conf.Address, conf.MaxRetries, conf.Timeout = sv.addr, 0, startTimeout
-	if sv.client, err = api.NewClient(conf); err != nil {
-		return nil, err
-	}
-	config := fmt.Sprintf(serverConfig, data, port, clusterPort, plugin.dir)
-	return sv, os.WriteFile(sv.configFile(), []byte(config), 0o600)
-}
-
-func (sv *server) configFile() string { return filepath.Join(sv.dir, "server.hcl") }
-
-var ports struct {
-	sync.Mutex
-	taken map[int]bool
-}
-
-// freePort returns a loopback port that nothing listens on. It lies below those
-// that systems hand out by themselves, so that it is still free after a restart.
-func freePort() int {
-	ports.Lock()
-	defer ports.Unlock()
-	for {
-		port := 20000 + rand.IntN(12000)
-		if ports.taken[port] {
-			continue
-		}
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+// newServer makes what a server of so many nodes needs below dir.
+func newServer(dir string, nodes int) (*server, error) {
+	sv := &server{auditFile: filepath.Join(dir, "audit.log"), releaseSlot: func() {}}
+	if nodes == 1 {
+		n, err := newNode(dir, "one", filepath.Join(dir, "server.log"))
 		if err != nil {
-			continue
+			return nil, err
 		}
-		l.Close()
-		if ports.taken == nil {
-			ports.taken = map[int]bool{}
-		}
-		ports.taken[port] = true
-		return port
+		sv.nodes, sv.addr, sv.client = []*node{n}, n.addr, n.client
+		return sv, nil
 	}
+	for i := range nodes {
+		name := fmt.Sprintf("node%d", i+1)
+		n, err := newNode(filepath.Join(dir, name), name, filepath.Join(dir, name+".log"))
+		if err != nil {
+			return nil, err
+		}
+		sv.nodes = append(sv.nodes, n)
+	}
+	clusterSlots <- struct{}{}
+	sv.releaseSlot = sync.OnceFunc(func() { <-clusterSlots })
+	sv.front = newFront(sv.nodes)
+	sv.addr = sv.front.http.URL
+	var err error
+	sv.client, err = newClient(sv.addr)
+	return sv, err
 }
 
-// launch starts the process.
-func (sv *server) launch() error {
-	logFile, err := os.OpenFile(sv.logFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	defer logFile.Close()
-	cmd := exec.Command(vault, "server", "-config", sv.configFile(), "-log-level=trace")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + sv.dir, "TMPDIR=" + sv.tmp}
-	cmd.Stdout, cmd.Stderr = logFile, logFile
-	ownGroup(cmd)
-	if err := spawn(cmd); err != nil {
-		return err
-	}
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	sv.cmd, sv.ended = cmd, ended
-	sv.groups = append(sv.groups, cmd.Process.Pid)
-	return nil
-}
+func (sv *server) alone() bool { return len(sv.nodes) == 1 }
 
+// running reports whether any node runs.
 func (sv *server) running() bool {
-	if sv.cmd == nil {
-		return false
+	for _, n := range sv.nodes {
+		if n.running() {
+			return true
+		}
 	}
-	select {
-	case <-sv.ended:
-		return false
-	default:
-		return true
-	}
+	return false
 }
 
 // first makes a new server ready for use.
 func (sv *server) first() error {
+	if err := sv.found(sv.nodes[0]); err != nil {
+		return err
+	}
+	if err := sv.equip(); err != nil {
+		return err
+	}
+	if sv.alone() {
+		return nil
+	}
+	for _, n := range sv.nodes[1:] {
+		if err := sv.join(n); err != nil {
+			return fmt.Errorf("%s: %w", n.name, err)
+		}
+	}
+	return sv.awaitVoters()
+}
+
+// found starts the first node, and makes a Vault of it.
+func (sv *server) found(n *node) error {
 	startSlots <- struct{}{}
 	defer func() { <-startSlots }()
-	if err := sv.launch(); err != nil {
+	if err := n.launch(); err != nil {
 		return err
 	}
-	if err := sv.until("answers", func(*api.HealthResponse) bool { return true }); err != nil {
+	if err := n.until("answers", func(*api.HealthResponse) bool { return true }); err != nil {
 		return err
 	}
-	made, err := sv.client.Sys().Init(&api.InitRequest{SecretShares: 1, SecretThreshold: 1})
+	made, err := n.client.Sys().Init(&api.InitRequest{SecretShares: 1, SecretThreshold: 1})
 	if err != nil {
 		return fmt.Errorf("init: %w", err)
 	}
 	sv.unsealKey = made.KeysB64[0]
 	sv.client.SetToken(made.RootToken)
-	if err := sv.unseal(); err != nil {
-		return err
-	}
-	return sv.equip()
+	return n.unseal(sv.unsealKey, true)
 }
 
-// again starts it over its old storage.
-func (sv *server) again() error {
+// join starts another node, and makes it one of the first one's cluster.
+func (sv *server) join(n *node) error {
 	startSlots <- struct{}{}
 	defer func() { <-startSlots }()
-	if err := sv.launch(); err != nil {
+	if err := n.launch(); err != nil {
 		return err
 	}
-	if err := sv.until("answers", func(h *api.HealthResponse) bool { return h.Initialized }); err != nil {
+	if err := n.until("answers", func(*api.HealthResponse) bool { return true }); err != nil {
 		return err
 	}
-	return sv.unseal()
+	joined, err := n.client.Sys().RaftJoin(&api.RaftJoinRequest{LeaderAPIAddr: sv.nodes[0].addr})
+	if err != nil || !joined.Joined {
+		return fmt.Errorf("join: %v, %w", joined, err)
+	}
+	return n.unseal(sv.unsealKey, false)
 }
 
-func (sv *server) unseal() error {
-	if _, err := sv.client.Sys().Unseal(sv.unsealKey); err != nil {
-		return fmt.Errorf("unseal: %w", err)
+// awaitVoters waits until every node has a vote: a cluster in which only one has
+// does not outlive it.
+func (sv *server) awaitVoters() error {
+	return retried("every node has a vote", func() error {
+		state, err := sv.client.Sys().RaftAutopilotState()
+		switch {
+		case err != nil:
+			return err
+		case state == nil || len(state.Voters) < len(sv.nodes):
+			return fmt.Errorf("autopilot says %+v", state)
+		}
+		return nil
+	})
+}
+
+// retried waits until try succeeds.
+func retried(what string, try func() error) error {
+	for started := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if time.Since(started) > startTimeout {
+			return fmt.Errorf("not within %s: %s: %w", startTimeout, what, err)
+		}
 	}
-	return sv.until("is active", func(h *api.HealthResponse) bool { return !h.Sealed && !h.Standby })
+}
+
+// startAll starts every node that does not run.
+func (sv *server) startAll() error {
+	for _, n := range sv.nodes {
+		if n.running() {
+			continue
+		}
+		if err := n.again(sv.unsealKey, sv.alone()); err != nil {
+			return fmt.Errorf("%s: %w", n.name, err)
+		}
+	}
+	return nil
+}
+
+func (sv *server) stopAll() error {
+	var failures []error
+	for _, n := range sv.nodes {
+		if n.running() {
+			failures = append(failures, n.stop())
+		}
+	}
+	return errors.Join(failures...)
 }
 
 // equip turns on the audit log, and registers and mounts the plugin.
 func (sv *server) equip() error {
 	sys := sv.client.Sys()
+	if !sv.alone() {
+		// Autopilot gives a node its vote once it was well for so long.
+		quick := map[string]any{"server_stabilization_time": "1s"}
+		if _, err := sv.client.Logical().Write("sys/storage/raft/autopilot/configuration", quick); err != nil {
+			return fmt.Errorf("configure autopilot: %w", err)
+		}
+	}
 	audit := &api.EnableAuditOptions{Type: "file", Options: map[string]string{"file_path": sv.auditFile}}
 	if err := sys.EnableAuditWithOptions("file", audit); err != nil {
 		return fmt.Errorf("enable audit: %w", err)
@@ -218,101 +206,157 @@ func (sv *server) equip() error {
 	return nil
 }
 
-// until waits for a state of the server.
-func (sv *server) until(what string, reached func(*api.HealthResponse) bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	for {
-		health, err := sv.client.Sys().HealthWithContext(ctx)
-		if err == nil && reached(health) {
-			return nil
+// leader waits until a node leads.
+func (sv *server) leader() (*node, error) {
+	var found *node
+	err := retried("a node leads", func() error {
+		found = leaderOf(context.Background(), sv.nodes)
+		if found == nil {
+			return errors.New("none does")
 		}
-		select {
-		case <-sv.ended:
-			return fmt.Errorf("vault ended before it %s:\n%s", what, tail(sv.logFile, 20))
-		case <-ctx.Done():
-			return fmt.Errorf("vault does not get so far that it %s within %s (%v)", what, startTimeout, err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-// stop ends the server as its operator would.
-func (sv *server) stop() error {
-	if err := sv.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	select {
-	case <-sv.ended:
-		sv.forgetGroup(sv.cmd.Process.Pid) // its plugins have ended before it
 		return nil
-	case <-time.After(stopTimeout):
-		return fmt.Errorf("vault does not stop within %s", stopTimeout)
+	})
+	return found, err
+}
+
+// leaderOf returns the node that leads; nil if none says so at once.
+func leaderOf(ctx context.Context, nodes []*node) *node {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	leads := make(chan *node, len(nodes))
+	for _, n := range nodes {
+		go func() {
+			if n.leads(ctx) {
+				leads <- n
+			} else {
+				leads <- nil
+			}
+		}()
 	}
-}
-
-func (sv *server) forgetGroup(group int) {
-	sv.groups = slices.DeleteFunc(sv.groups, func(g int) bool { return g == group })
-}
-
-// kill is kill -9 of the server alone. Its plugins live on for as long as they
-// would anywhere, at most to the end of the script.
-func (sv *server) kill() error {
-	err := sv.cmd.Process.Kill()
-	<-sv.ended
-	return err
-}
-
-// destroy ends the server and all that it has ever started.
-func (sv *server) destroy() {
-	for _, group := range sv.groups {
-		_ = syscall.Kill(-group, syscall.SIGKILL)
+	for range nodes {
+		if n := <-leads; n != nil {
+			return n
+		}
 	}
-	if sv.cmd != nil {
-		<-sv.ended
-	}
-	sv.groups = nil
-	os.RemoveAll(sv.tmp)
+	return nil
 }
 
-// plugins returns the pids of the plugin's processes.
+// active returns the node that leads, or the only one.
+func (sv *server) active() (*node, error) {
+	if sv.alone() {
+		return sv.nodes[0], nil
+	}
+	return sv.leader()
+}
+
+// plugins returns the pids of the plugin's processes of the node that leads.
 func (sv *server) plugins() ([]int, error) {
-	if !sv.running() {
-		return nil, errors.New("vault does not run")
+	n, err := sv.active()
+	if err != nil {
+		return nil, err
 	}
-	return childrenOf(sv.cmd.Process.Pid, pluginName)
+	return n.plugins()
 }
+
+// destroy ends all nodes, and all that they have ever started.
+func (sv *server) destroy() {
+	for _, n := range sv.nodes {
+		n.destroy()
+	}
+	if sv.front != nil {
+		sv.front.close()
+	}
+	sv.releaseSlot()
+}
+
+const vaultdUsage = "vaultd kill|leader VAR|pause|restart|resume|start [NODES]|step-down|stop"
 
 func (s *script) cmdVaultd(ts *testscript.TestScript, args []string) error {
 	word, args := first(args)
-	if len(args) > 0 {
-		return usage("vaultd kill|restart|start|stop")
+	if word == "start" && s.server == nil {
+		return s.firstStart(ts, args)
 	}
-	switch {
-	case word == "start" && s.server == nil:
-		return s.firstStart(ts)
-	case word == "start" && !s.server.running():
-		return s.server.again()
-	case word == "start":
-		return usage("vaultd start: it runs already")
-	case s.server == nil || !s.server.running():
+	if word == "start" && len(args) == 0 {
+		return s.vaultdStart()
+	}
+	if s.server == nil || !s.server.running() {
 		return usage("vaultd " + word + ": it does not run")
-	case word == "stop":
-		return s.server.stop()
-	case word == "kill":
-		return s.server.kill()
-	case word == "restart":
-		if err := s.server.stop(); err != nil {
-			return err
-		}
-		return s.server.again()
 	}
-	return usage("vaultd kill|restart|start|stop")
+	if word == "leader" {
+		return s.vaultdLeader(ts, args)
+	}
+	if len(args) > 0 {
+		return usage(vaultdUsage)
+	}
+	switch word {
+	case "stop":
+		return s.server.stopAll()
+	case "restart":
+		return errors.Join(s.server.stopAll(), s.server.startAll())
+	case "resume":
+		return s.vaultdResume()
+	case "kill", "pause", "step-down":
+		return s.vaultdLead(word)
+	}
+	return usage(vaultdUsage)
 }
 
-func (s *script) firstStart(ts *testscript.TestScript) error {
-	var err error
-	if s.server, err = newServer(s.dir); err != nil {
+func (s *script) vaultdStart() error {
+	for _, n := range s.server.nodes {
+		if !n.running() {
+			return s.server.startAll()
+		}
+	}
+	return usage("vaultd start: it runs already")
+}
+
+func (s *script) vaultdLeader(ts *testscript.TestScript, args []string) error {
+	if len(args) != 1 {
+		return usage(vaultdUsage)
+	}
+	n, err := s.server.leader()
+	if err != nil {
+		return err
+	}
+	ts.Setenv(args[0], n.name)
+	return nil
+}
+
+// vaultdLead does something to the node that leads.
+func (s *script) vaultdLead(word string) error {
+	n, err := s.server.active()
+	if err != nil {
+		return err
+	}
+	switch word {
+	case "kill":
+		return n.kill()
+	case "pause":
+		return n.pause()
+	}
+	return s.server.client.Sys().StepDown()
+}
+
+func (s *script) vaultdResume() error {
+	resumed := 0
+	for _, n := range s.server.nodes {
+		if n.paused {
+			resumed++
+			if err := n.resume(); err != nil {
+				return err
+			}
+		}
+	}
+	return usageUnless(resumed > 0, "vaultd resume: no node is paused")
+}
+
+func (s *script) firstStart(ts *testscript.TestScript, args []string) error {
+	word, rest := first(args)
+	nodes, err := strconv.Atoi(cmp.Or(word, "1"))
+	if err != nil || nodes < 1 || len(rest) > 0 {
+		return usage(vaultdUsage)
+	}
+	if s.server, err = newServer(s.dir, nodes); err != nil {
 		return err
 	}
 	ts.Setenv("VAULT_ADDR", s.server.addr)
@@ -321,7 +365,16 @@ func (s *script) firstStart(ts *testscript.TestScript) error {
 	}
 	ts.Setenv("VAULT_TOKEN", s.server.client.Token())
 	ts.Setenv("ROOT_TOKEN", s.server.client.Token())
-	ts.Setenv("SERVER_LOG", s.server.logFile)
+	ts.Setenv("SERVER_LOG", s.server.nodes[0].logFile)
 	ts.Setenv("AUDIT_LOG", s.server.auditFile)
 	return nil
+}
+
+// logs are the logs of all nodes.
+func (sv *server) logs() []string {
+	var files []string
+	for _, n := range sv.nodes {
+		files = append(files, n.logFile)
+	}
+	return files
 }
