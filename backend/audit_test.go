@@ -320,3 +320,18 @@ func TestAuditOfAnotherConnectionsServiceAccount(t *testing.T) {
 		m.wantTidy(m.do("write", "tidy/openai", "dry_run", false).Data, 0, 0, 0, 0)
 	})
 }
+
+// TestAuditOfAYoungKeyThatIsNotListedYet: what the provider does not show yet is not
+// missing.
+func TestAuditOfAYoungKeyThatIsNotListedYet(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.knowEntity()
+		m.configure()
+		m.lease("creds/bot").revoke()
+		m.fake.SetKnobs(fakeopenai.Knobs{HideFor: 30 * time.Second})
+		m.lease("creds/bot")
+		m.audit().want(nil)
+		time.Sleep(2 * time.Minute)
+		m.audit().want(nil)
+	})
+}

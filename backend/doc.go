@@ -22,7 +22,9 @@
 // plus one sweep, once the provider answers; a lease that Vault holds works
 // until its end; no secret is logged or appears in an error.
 //
-// Where to look: ledger.go stores records, issue.go, renew.go and revoke.go are
-// the moves of a lease, sweep.go finishes what was left, path_*.go are the
-// paths, names.go names everything that is stored or sent.
+// Where to look: ledger.go stores records and index.go finds them; issue.go,
+// renew.go and revoke.go are the moves of a lease, kill.go ends keys on command,
+// suspend.go stops roles; sweep.go finishes what was left; survey.go compares a
+// provider with the ledger, for audit.go and tidy.go; path_*.go are the paths,
+// names.go names everything that is stored or sent.
 package backend

@@ -222,7 +222,7 @@ func (b *backend) mustMean(ctx context.Context, s logical.Storage, role string) 
 		return err
 	}
 	if len(others) > 0 {
-		return badField("role", "there is no key of %q, but there are %s of %q", role, keysOf(len(others)), otherMeaning(role))
+		return badField("role", "there is no key of %q, but %s of %q", role, keysOf(len(others)), otherMeaning(role))
 	}
 	return badField("role", "there is neither a role %q nor a key of one; see roles/ and keys/", role)
 }

@@ -2,6 +2,7 @@ package acceptance
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 type front struct {
 	nodes []*node
 	http  *httptest.Server
+	way   *http.Transport // without connections that a node may close just when one is used
 
 	mu    sync.Mutex
 	node  *node     // that led when it was last asked
@@ -28,7 +30,7 @@ type front struct {
 const frontTrust = 200 * time.Millisecond
 
 func newFront(nodes []*node) *front {
-	f := &front{nodes: nodes}
+	f := &front{nodes: nodes, way: &http.Transport{DisableKeepAlives: true}}
 	f.http = httptest.NewUnstartedServer(f)
 	f.http.Config.ErrorLog = log.New(io.Discard, "", 0)
 	f.http.Start()
@@ -70,11 +72,12 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	proxy := &httputil.ReverseProxy{
-		Rewrite:  func(p *httputil.ProxyRequest) { p.SetURL(target) },
-		ErrorLog: f.http.Config.ErrorLog,
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+		Rewrite:   func(p *httputil.ProxyRequest) { p.SetURL(target) },
+		Transport: f.way,
+		ErrorLog:  f.http.Config.ErrorLog,
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			f.forget(n)
-			http.Error(w, `{"errors":["the node that led does not answer"]}`, http.StatusBadGateway)
+			http.Error(w, fmt.Sprintf(`{"errors":[%q]}`, "the node that led does not answer: "+err.Error()), http.StatusBadGateway)
 		},
 	}
 	proxy.ServeHTTP(w, r)
