@@ -142,7 +142,8 @@ func (b *backend) dropOrders(ctx context.Context, s logical.Storage, orders []st
 	}
 }
 
-// finishOrders marks what orders still have to be marked.
+// finishOrders marks what orders still have to be marked. What it has no time for
+// comes first in the next sweep.
 func (b *backend) finishOrders(ctx context.Context, s logical.Storage) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, ordersBudget, errTimeSpent)
 	defer cancel()
@@ -175,8 +176,19 @@ func (b *backend) finishOrder(ctx context.Context, s logical.Storage, key string
 	b.Logger().Info("a kill that was cut short goes on", "target", order.Target, "keys", len(run.tasks), "left", len(run.open))
 	if run.allMarked() {
 		b.dropOrders(ctx, s, []string{key})
+		return nil
 	}
-	return nil
+	order.Keys = slices.DeleteFunc(order.Keys, func(name string) bool {
+		p, err := parsePointer(name)
+		return err == nil && !run.open[p]
+	})
+	return b.saveOrder(ctx, s, key, *order)
+}
+
+func (b *backend) saveOrder(ctx context.Context, s logical.Storage, key string, order killOrder) error {
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	return save(ctx, s, key, order)
 }
 
 // A killRun is one kill.

@@ -300,14 +300,14 @@ func TestKeyWhoseRecordCannotBeMarkedIsDeleted(t *testing.T) {
 func TestKillOfManyOnASlowStorage(t *testing.T) {
 	bubble(t, func(m *testMount) {
 		m.configure()
-		m.leases(1500)
-		m.slowDown(200 * time.Millisecond)
+		m.leases(500)
+		m.slowDown(600 * time.Millisecond)
 		resp := m.do("write", "revoke", "entity_id", "entity-1")
 		got := resp.Data["revoked"].(int) + resp.Data["queued"].(int) + len(resp.Data["failed"].([]map[string]any))
-		if got != 1500 || len(m.stored(orderPrefix)) == 0 {
+		if got != 500 || len(m.stored(orderPrefix)) == 0 {
 			m.t.Errorf("answer: %v", resp.Data)
 		}
-		for range 60 {
+		for range 150 {
 			m.trySweep()
 			time.Sleep(15 * time.Second)
 		}
@@ -321,10 +321,10 @@ func TestKillOfManyOnASlowStorage(t *testing.T) {
 func TestReindexLeavesTimeForTheSweep(t *testing.T) {
 	bubble(t, func(m *testMount) {
 		m.configure()
-		m.leases(1500)
+		m.leases(500)
 		m.dropIndex()
 		m.advance(26 * time.Hour)
-		m.slowDown(12 * time.Millisecond)
+		m.slowDown(36 * time.Millisecond)
 		for range 20 {
 			m.trySweep()
 			time.Sleep(15 * time.Second)

@@ -30,7 +30,7 @@ type server struct {
 
 // clusterSlots bounds how many clusters there are at the same time: a node that is
 // kept from the processor for a second is taken for dead by the others.
-var clusterSlots = make(chan struct{}, 2)
+var clusterSlots = make(chan struct{}, 3)
 
 // newServer makes what a server of so many nodes needs below dir.
 func newServer(dir string, nodes int) (*server, error) {
