@@ -106,39 +106,39 @@ func oneOf(d *framework.FieldData, fields ...string) (field, value string, err e
 	return field, value, nil
 }
 
-// namedBy returns the records of the key that a field of a request names.
-func (b *backend) namedBy(ctx context.Context, s logical.Storage, field, value string) ([]record, error) {
+// namedBy returns the record of the key that a field of a request names.
+func (b *backend) namedBy(ctx context.Context, s logical.Storage, field, value string) (record, error) {
 	f := byID(value)
 	switch field {
 	case "api_key":
 		mount, err := b.mount(ctx, s)
 		if err != nil {
-			return nil, err
+			return record{}, err
 		}
 		f = byKeyHash(keyHash(mount.Salt, value))
 	case "key_id":
 		f = byKeyID(value)
 	case "id":
 		if !isID(value) {
-			return nil, errNoKey()
+			return record{}, errNoKey()
 		}
 	}
 	recs, err := b.recordsWith(ctx, s, f)
 	if err != nil {
-		return nil, err
+		return record{}, err
 	}
 	switch len(recs) {
 	case 0:
-		return nil, errNoKey()
+		return record{}, errNoKey()
 	case 1:
-		return recs, nil
+		return recs[0], nil
 	}
 	var ids []string
 	for _, rec := range recs {
 		ids = append(ids, rec.ID)
 	}
 	slices.Sort(ids)
-	return nil, badField(field, "names %d keys, of several connections; name one by its id: %s", len(recs), strings.Join(ids, ", "))
+	return record{}, badField(field, "names %d keys, of several connections; name one by its id: %s", len(recs), strings.Join(ids, ", "))
 }
 
 func (b *backend) lookup(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -146,12 +146,12 @@ func (b *backend) lookup(ctx context.Context, req *logical.Request, d *framework
 	if err != nil {
 		return nil, err
 	}
-	recs, err := b.namedBy(ctx, req.Storage, field, value)
+	rec, err := b.namedBy(ctx, req.Storage, field, value)
 	if err != nil {
 		return nil, err
 	}
-	b.Logger().Info("key looked up", "by", b.callerOf(req).String(), "with", field, "id", recs[0].ID, "role", recs[0].Role, "config", recs[0].Config)
-	return &logical.Response{Data: recordData(recs[0])}, nil
+	b.Logger().Info("key looked up", "by", b.callerOf(req).String(), "with", field, "id", rec.ID, "role", rec.Role, "config", rec.Config)
+	return &logical.Response{Data: recordData(rec)}, nil
 }
 
 func (b *backend) revokeKeys(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -171,11 +171,11 @@ func (b *backend) revokeKeys(ctx context.Context, req *logical.Request, d *frame
 	case "entity_id":
 		return b.revokeTarget(ctx, req, target{entityID: value})
 	}
-	recs, err := b.namedBy(ctx, req.Storage, field, value)
+	rec, err := b.namedBy(ctx, req.Storage, field, value)
 	if err != nil {
 		return nil, err
 	}
-	rec, who := recs[0], b.callerOf(req)
+	who := b.callerOf(req)
 	b.Logger().Info("revoke of a key", "by", who.String(), "with", field, "id", rec.ID, "role", rec.Role, "config", rec.Config)
 	result, err := b.killRecord(ctx, req.Storage, rec, who)
 	if err != nil {
