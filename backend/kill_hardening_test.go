@@ -284,7 +284,7 @@ func TestKeyWhoseRecordCannotBeMarkedIsDeleted(t *testing.T) {
 	bubble(t, func(m *testMount) {
 		m.configure()
 		live := m.leases(5)
-		m.storage.spoil(opID{"put ledger", 2}, failBefore, nil)
+		m.storage.spoilOp("put "+m.records()[2].pointer().key(), failBefore)
 		m.wantKill(m.do("write", "revoke", "role", "bot"), 5, 0, 0)
 		m.storage.heal()
 		if n := m.liveOf(live); n > 0 {
