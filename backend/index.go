@@ -184,7 +184,7 @@ func (l ledger) walkRecords(ctx context.Context, prefix string, visit func(recor
 const reindexBudget = 10 * time.Second
 
 // reindex makes the index of a mount whose records are older than it, a part in each
-// sweep. What it did is remembered in memory; after a start it passes over it.
+// sweep. How far it got is remembered in memory: after a start it begins anew.
 func (b *backend) reindex(ctx context.Context, s logical.Storage) {
 	mount, err := b.mount(ctx, s)
 	if err != nil || mount.Index == indexVersion {

@@ -84,8 +84,8 @@ type keyFailure struct {
 	err error
 }
 
-// killTarget kills all keys of a target that there are now. After an error nothing is
-// stored and nothing was done.
+// killTarget kills all keys of a target that there are now. After an error nothing was
+// done yet; if an order was stored all the same, the sweep carries it out.
 func (b *backend) killTarget(ctx context.Context, s logical.Storage, t target, by owner) (*killResult, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, killBudget, errTimeSpent)
 	defer cancel()

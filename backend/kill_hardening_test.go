@@ -454,3 +454,37 @@ func TestPageWithoutAMatchLeadsOn(t *testing.T) {
 		}
 	})
 }
+
+// A lateStorage stores one record only after its write has failed, as a node that
+// loses its leader may.
+type lateStorage struct {
+	logical.Storage
+	late *logical.StorageEntry
+}
+
+func (s *lateStorage) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	if s.late == nil && strings.HasPrefix(entry.Key, ledgerPrefix) {
+		s.late = entry
+		return errInjected
+	}
+	return s.Storage.Put(ctx, entry)
+}
+
+// TestRecordThatIsStoredLateIsSwept: nothing was made for it, and it must not count
+// as a live key for ever.
+func TestRecordThatIsStoredLateIsSwept(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		below := m.storage.Storage
+		late := &lateStorage{Storage: below}
+		m.storage.Storage = late
+		m.refused(500, nil, "read", "creds/bot")
+		m.storage.Storage = below
+		if err := below.Put(m.t.Context(), late.late); err != nil {
+			m.t.Fatal(err)
+		}
+		m.wantRecords(1)
+		m.sweepFor(30 * time.Minute)
+		m.wantRecords(0)
+	})
+}

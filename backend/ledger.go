@@ -139,15 +139,13 @@ func (l ledger) open(ctx context.Context, rec record) (record, error) {
 	return rec, nil
 }
 
-// unopen removes what leads to a record that was not stored. One that was stored
-// after all is left to the sweep.
+// unopen removes the facts of a record that was not stored. Its hint stays: should
+// the write that failed take effect after all, the sweep finds the record.
 func (l ledger) unopen(ctx context.Context, rec record) {
 	if stored, err := l.get(ctx, rec.pointer()); err != nil || stored != nil {
 		return
 	}
-	if err := l.forgetFacts(ctx, rec); err == nil {
-		l.forgetHint(ctx, rec.pointer(), rec.Due)
-	}
+	_ = l.forgetFacts(ctx, rec) // what stays leads nowhere, and does no harm
 }
 
 // activate makes a pending record active once the provider has answered with a
