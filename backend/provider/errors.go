@@ -14,9 +14,10 @@ type Kind string
 const (
 	// NotFound: the provider does not know the object.
 	NotFound Kind = "not found"
-	// Unauthorized: the provider refuses the admin key itself.
+	// Unauthorized: the provider refuses the credential that the call was made with:
+	// the admin key, or the key that a KeyVerifier tries.
 	Unauthorized Kind = "unauthorized"
-	// Forbidden: the admin key works, but may not do this.
+	// Forbidden: the provider does not let that credential do this.
 	Forbidden Kind = "forbidden"
 	// Invalid: the provider refuses what was asked. Nothing was changed.
 	Invalid Kind = "refused"

@@ -5,8 +5,8 @@
 // to connections and roles, and how to connect. A [Client] acts on one account:
 // it mints, deletes and finds keys. What only some providers can do is an
 // optional interface that a Client implements when its API allows it, as
-// io.ReaderFrom does: [Extender], [PrincipalKeeper], [AdminVerifier],
-// [AdminRotator], [RoleChecker], [ScopeLister].
+// io.ReaderFrom does: [Extender], [PrincipalKeeper], [KeyVerifier], [KeyReader],
+// [AdminVerifier], [AdminRotator], [RoleChecker], [ScopeLister].
 //
 // To write a provider: implement Provider and Client on the provider's official
 // SDK with the SDK's retries off, send every request through
@@ -97,6 +97,25 @@ type Extender interface {
 	// Extend sets the expiry of a key and returns the one that the provider now
 	// holds. It is safe to repeat.
 	Extend(ctx context.Context, ref Ref, until time.Time) (time.Time, error)
+}
+
+// A KeyVerifier can tell whether a key works that it has minted.
+type KeyVerifier interface {
+	// VerifyKey makes one cheap call of the data plane with a key. A new key may be
+	// refused as Unauthorized until it is known everywhere. One that the provider
+	// knows, and that may not make this very call, works.
+	VerifyKey(ctx context.Context, key Secret) error
+}
+
+// A KeyReader can tell what a key is that somebody else has made.
+type KeyReader interface {
+	// ReadKey returns one key as the provider lists it. A key that is not there is a
+	// NotFound error. One that cannot be key, by what the provider shows of it, is a
+	// *FieldError of key_id.
+	ReadKey(ctx context.Context, ref Ref, key Secret) (Found, error)
+	// KeyData returns what Mint would have answered as Key.Data for a key of a scope.
+	// It makes no call.
+	KeyData(scope string) map[string]string
 }
 
 // A PrincipalKeeper mints the keys of a role under a principal of its own (an
@@ -226,6 +245,8 @@ const (
 	CanMint           = "mint"
 	CanExtend         = "extend"
 	CanKeepPrincipals = "principal"
+	CanVerifyKeys     = "verify_key"
+	CanReadKeys       = "read_key"
 	CanVerifyAdmin    = "verify_admin"
 	CanRotateAdmin    = "rotate_admin"
 	CanCheckRoles     = "check_role"
@@ -240,6 +261,12 @@ func Capabilities(c Client) []string {
 	}
 	if _, ok := c.(PrincipalKeeper); ok {
 		can = append(can, CanKeepPrincipals)
+	}
+	if _, ok := c.(KeyVerifier); ok {
+		can = append(can, CanVerifyKeys)
+	}
+	if _, ok := c.(KeyReader); ok {
+		can = append(can, CanReadKeys)
 	}
 	if _, ok := c.(AdminVerifier); ok {
 		can = append(can, CanVerifyAdmin)

@@ -73,6 +73,8 @@ func (bare) Find(context.Context, string) iter.Seq2[Found, error] { return nil }
 type able struct {
 	bare
 	PrincipalKeeper
+	KeyVerifier
+	KeyReader
 	AdminVerifier
 	RoleChecker
 }
@@ -85,7 +87,7 @@ func TestCapabilities(t *testing.T) {
 		want   []string
 	}{
 		{bare{}, []string{"mint"}},
-		{able{}, []string{"check_role", "extend", "mint", "principal", "verify_admin"}},
+		{able{}, []string{"check_role", "extend", "mint", "principal", "read_key", "verify_admin", "verify_key"}},
 	} {
 		if got := Capabilities(test.client); !slices.Equal(got, test.want) {
 			t.Errorf("%T: got %q, want %q", test.client, got, test.want)

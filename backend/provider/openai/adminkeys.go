@@ -3,7 +3,6 @@ package openai
 import (
 	"context"
 	"iter"
-	"regexp"
 	"strings"
 	"time"
 
@@ -142,23 +141,9 @@ func (c *client) IdentifyAdmin(ctx context.Context, key provider.Secret) ([]stri
 		if err != nil {
 			return nil, err
 		}
-		if mayBe(key, listed.RedactedValue) {
+		if same, _ := compare(key, listed.RedactedValue); same {
 			ids = append(ids, listed.ID)
 		}
 	}
 	return ids, nil
-}
-
-// redactedForm is what OpenAI shows of a key: its beginning, a mask, and three
-// characters or more of its end.
-var redactedForm = regexp.MustCompile(`^([A-Za-z0-9_-]*)(?:\.{2,}|\*{2,}|…)([A-Za-z0-9_-]{3,})$`)
-
-// mayBe reports whether a key has the ends that are shown. What shows nothing, or
-// all, is no key: the mask stands for one character at least.
-func mayBe(key provider.Secret, shown string) bool {
-	ends := redactedForm.FindStringSubmatch(shown)
-	if ends == nil || len(ends[1])+len(ends[2]) >= len(key) {
-		return false
-	}
-	return strings.HasPrefix(key.Reveal(), ends[1]) && strings.HasSuffix(key.Reveal(), ends[2])
 }

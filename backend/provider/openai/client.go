@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
@@ -14,7 +15,7 @@ import (
 )
 
 // This file makes calls and tells their failures apart. What a call is about is
-// in keys.go, adminkeys.go, accounts.go and projects.go.
+// in keys.go, verifykey.go, adminkeys.go, accounts.go and projects.go.
 //
 // The SDK says less than is needed: it returns no error for a success without
 // content, nor for a redirect with a JSON body; it makes a string of anything,
@@ -28,11 +29,13 @@ const defaultBaseURL = "https://api.openai.com/v1"
 
 // A client acts on one organization.
 type client struct {
-	// AdminKey is exported because package fmt hides a Secret in no other field.
-	AdminKey provider.Secret
+	// Secrets are kept out of every error: the admin key, and the key that a call is
+	// about. They are exported because package fmt hides them in no other field.
+	Secrets []provider.Secret
 
 	admin        openai.AdminOrganizationService
-	organization string // empty if the operator gave none, as is the next
+	models       openai.ModelService // has no admin key
+	organization string              // empty if the operator gave none, as is the next
 	baseURL      string
 }
 
@@ -41,6 +44,8 @@ var (
 	_ provider.Client          = (*client)(nil)
 	_ provider.Extender        = (*client)(nil)
 	_ provider.PrincipalKeeper = (*client)(nil)
+	_ provider.KeyVerifier     = (*client)(nil)
+	_ provider.KeyReader       = (*client)(nil)
 	_ provider.AdminVerifier   = (*client)(nil)
 	_ provider.AdminRotator    = (*client)(nil)
 	_ provider.RoleChecker     = (*client)(nil)
@@ -52,20 +57,27 @@ var (
 func (openAI) Connect(s provider.Settings, t *provider.Transport) (provider.Client, error) {
 	options := []option.RequestOption{
 		option.WithBaseURL(cmp.Or(s.BaseURL, defaultBaseURL)),
-		option.WithAdminAPIKey(s.AdminKey.Reveal()),
 		option.WithHTTPClient(t.HTTPClient()),
 		option.WithMaxRetries(0), // the transport alone repeats
 	}
 	if organization := s.Fields.String(fieldOrganization); organization != "" {
 		options = append(options, option.WithOrganization(organization))
 	}
-	admin := openai.NewAdminService(options...)
+	admin := openai.NewAdminService(append(slices.Clone(options), option.WithAdminAPIKey(s.AdminKey.Reveal()))...)
 	return &client{
-		AdminKey:     s.AdminKey,
+		Secrets:      []provider.Secret{s.AdminKey},
 		admin:        admin.Organization,
+		models:       openai.NewModelService(options...),
 		organization: s.Fields.String(fieldOrganization),
 		baseURL:      s.BaseURL,
 	}, nil
+}
+
+// hiding returns a client that keeps a key out of its errors, too.
+func (c *client) hiding(key provider.Secret) *client {
+	out := *c
+	out.Secrets = append(slices.Clone(c.Secrets), key)
+	return &out
 }
 
 // An operation is a kind of call.
@@ -132,7 +144,7 @@ func (c *client) fail(ctx context.Context, op operation, x exchange, err error) 
 		Provider: name, Op: op.name,
 		Creates: op.creates && x.tried,
 		Err:     err,
-		Secrets: []provider.Secret{c.AdminKey},
+		Secrets: c.Secrets,
 	}
 	if x.err != nil {
 		call.Err = x.err

@@ -51,12 +51,12 @@ func (c *client) Mint(ctx context.Context, spec provider.Spec) (provider.Key, er
 		ID:        res.ID,
 		Secret:    provider.Secret(res.Value),
 		ExpiresAt: fromUnix(res.ExpiresAt),
-		Data:      c.data(project),
+		Data:      c.KeyData(project),
 	}, nil
 }
 
-// data is what the holder of a key may need beside it.
-func (c *client) data(project string) map[string]string {
+// KeyData is what the holder of a key of a project may need beside it.
+func (c *client) KeyData(project string) map[string]string {
 	data := map[string]string{fieldProject: project}
 	if c.organization != "" {
 		data[fieldOrganization] = c.organization
@@ -81,12 +81,35 @@ func (c *client) Delete(ctx context.Context, ref provider.Ref) error {
 
 // readKey fails if a key cannot be read.
 func (c *client) readKey(ctx context.Context, ref provider.Ref) error {
-	_, err := do(ctx, c, opGetKey,
+	_, err := c.getKey(ctx, ref)
+	return err
+}
+
+// getKey asks for a key. What is said of another one is no answer.
+func (c *client) getKey(ctx context.Context, ref provider.Ref) (*openai.ProjectAPIKey, error) {
+	return do(ctx, c, opGetKey,
 		func(watch option.RequestOption) (*openai.ProjectAPIKey, error) {
 			return c.admin.Projects.APIKeys.Get(ctx, ref.Scope, ref.ID, watch)
 		},
-		func(key *openai.ProjectAPIKey) bool { return isText(key.JSON.ID) })
-	return err
+		func(key *openai.ProjectAPIKey) bool { return isText(key.JSON.ID) && key.ID == ref.ID })
+}
+
+// ReadKey returns a project key. "Not found" is checked before it is returned, see
+// confirmGone. A secret whose ends OpenAI does not show is taken for the key's.
+func (c *client) ReadKey(ctx context.Context, ref provider.Ref, key provider.Secret) (provider.Found, error) {
+	if strings.HasPrefix(key.Reveal(), adminPrefix) {
+		return provider.Found{}, provider.FieldErrorf("api_key", "is an admin key, which cannot be handed out; give a key of a project")
+	}
+	c = c.hiding(key)
+	res, err := c.getKey(ctx, ref)
+	if err = c.confirmGone(ctx, opGetKey, ref.Scope, err, func() error { return c.readKey(ctx, ref) }); err != nil {
+		return provider.Found{}, err
+	}
+	if same, telling := compare(key, text(res.RedactedValue, res.JSON.RedactedValue)); telling && !same {
+		return provider.Found{}, provider.FieldErrorf("key_id",
+			"is not the id of this key; give the id that OpenAI shows beside the key, and the whole key")
+	}
+	return found(*res), nil
 }
 
 // Find yields the keys of a project; none if it is archived.

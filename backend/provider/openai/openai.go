@@ -36,6 +36,9 @@ const (
 // project keys, OpenAI's specification for admin keys.
 const maxLifetime = 31_536_000 * time.Second
 
+// adminPrefix begins every admin key, and no other.
+const adminPrefix = "sk-admin-"
+
 type openAI struct{}
 
 var _ provider.Provider = openAI{}
@@ -119,7 +122,7 @@ func adminKeyProblem(key string) string {
 		return "holds a blank, a line break or another character that no key has; paste the key alone"
 	case strings.HasPrefix(key, "sk-proj-"), strings.HasPrefix(key, "sk-svcacct-"):
 		return "a project key cannot administer" + remedy
-	case !strings.HasPrefix(key, "sk-admin-"):
+	case !strings.HasPrefix(key, adminPrefix):
 		return "is not an admin key" + remedy
 	case len(key) < 20:
 		return "is too short; paste the whole key"

@@ -70,7 +70,12 @@ func (w *world) URLs() []string {
 	return urls
 }
 
-func (w *world) Plant(name string) { w.PlantKey(project, name) }
+func (w *world) Plant(name string) provider.Key {
+	key := w.PlantKey(project, name)
+	return provider.Key{ID: key.ID, Secret: provider.Secret(key.Secret)}
+}
+
+func (w *world) DelayKeys(d time.Duration) { w.SetKnobs(fakeopenai.Knobs{DataPlaneDelay: d}) }
 
 func (w *world) AdminKeys() []provider.Found {
 	var keys []provider.Found
@@ -120,6 +125,8 @@ var ops = map[providertest.Move]fakeopenai.Op{
 	providertest.Delete:          fakeopenai.OpDeleteKey,
 	providertest.Find:            fakeopenai.OpListKeys,
 	providertest.Extend:          fakeopenai.OpUpdateKey,
+	providertest.VerifyKey:       fakeopenai.OpListModels,
+	providertest.ReadKey:         fakeopenai.OpGetKey,
 	providertest.FindPrincipal:   fakeopenai.OpListServiceAccounts,
 	providertest.CreatePrincipal: fakeopenai.OpCreateServiceAccount,
 	providertest.EnablePrincipal: fakeopenai.OpUpdateServiceAccount,
@@ -189,7 +196,9 @@ func TestAbilities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"check_role", "extend", "list_scopes", "mint", "principal", "rotate_admin", "verify_admin"}
+	want := []string{
+		"check_role", "extend", "list_scopes", "mint", "principal", "read_key", "rotate_admin", "verify_admin", "verify_key",
+	}
 	if got := provider.Capabilities(client); !slices.Equal(got, want) {
 		t.Errorf("got abilities %q, want %q", got, want)
 	}

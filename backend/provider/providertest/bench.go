@@ -161,6 +161,14 @@ func (b *bench) wantForm(err error) {
 	}
 }
 
+// wantField checks that an operator is told which field to write differently.
+func (b *bench) wantField(err error, field string) {
+	b.Helper()
+	if got, ok := errors.AsType[*provider.FieldError](err); !ok || got.Field != field || got.Problem == "" {
+		b.Errorf("got error %v, want a FieldError of %s", err, field)
+	}
+}
+
 // wantKeys checks how many keys exist that were not planted.
 func (b *bench) wantKeys(want int) {
 	b.Helper()

@@ -2,7 +2,6 @@ package providertest
 
 import (
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 
@@ -74,10 +73,7 @@ func (b *bench) stored(v provider.Values) (out provider.Values) {
 func refusesEmptyAdminKey(b *bench) {
 	settings := b.Settings()
 	settings.AdminKey = ""
-	err := b.provider.CheckConfig(settings)
-	if field, ok := errors.AsType[*provider.FieldError](err); !ok || field.Field != "admin_key" {
-		b.Errorf("got %v, want a FieldError of admin_key", err)
-	}
+	b.wantField(b.provider.CheckConfig(settings), "admin_key")
 }
 
 func refusalHidesAdminKey(b *bench) {

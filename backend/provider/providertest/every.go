@@ -49,6 +49,12 @@ func (b *bench) calls(key provider.Key) []call {
 			return b.note(err)
 		}})
 	}
+	if _, ok := b.client.(provider.KeyVerifier); ok {
+		all = append(all, call{VerifyKey, func() error { return b.verify(key.Secret) }})
+	}
+	if _, ok := b.client.(provider.KeyReader); ok {
+		all = append(all, call{ReadKey, func() error { _, err := b.readKey(key, key.Secret); return err }})
+	}
 	if k, ok := b.client.(provider.PrincipalKeeper); ok {
 		ensure := func() error {
 			_, err := k.EnsurePrincipal(b.Context(), "vault-test-never", b.Role())
@@ -70,10 +76,25 @@ func (b *bench) calls(key provider.Key) []call {
 // means is the kind of a call about a key that exists. That it is gone is no
 // answer to believe: the engine would forget the key, or its holder drop it.
 func (c call) means(kind provider.Kind) provider.Kind {
-	if kind == provider.NotFound && slices.Contains([]Move{Delete, DeletePrincipal, DeleteAdmin, Extend}, c.move) {
+	if kind == provider.NotFound && slices.Contains([]Move{Delete, DeletePrincipal, DeleteAdmin, Extend, ReadKey}, c.move) {
 		return provider.Unavailable
 	}
 	return kind
+}
+
+// passes reports whether a failure is none: the provider knows a key, by its own
+// words, that may not make the call which was to tell whether it works.
+func (c call) passes(kind provider.Kind, f Fault) bool {
+	return c.move == VerifyKey && kind == provider.Forbidden && f.Body == ""
+}
+
+// most is how often a call may be sent: what reads a key may read it again before
+// it says that it is gone.
+func (c call) most(kind provider.Kind) int {
+	if c.move == ReadKey && kind == provider.NotFound {
+		return 2
+	}
+	return 1
 }
 
 func everyKind(b *bench) {
@@ -96,9 +117,14 @@ func everyKind(b *bench) {
 					continue
 				}
 				before := b.Count(c.move)
-				b.wantKind(c.do(), c.means(kind))
-				if sent := b.Count(c.move) - before; sent != 1 {
-					b.Errorf("%s, %d: sent %d times, want once", c.move, status, sent)
+				switch err := c.do(); {
+				case !c.passes(kind, f):
+					b.wantKind(err, c.means(kind))
+				case err != nil:
+					b.Errorf("%s, %d: got %v, want no error", c.move, status, err)
+				}
+				if sent := b.Count(c.move) - before; sent < 1 || sent > c.most(kind) {
+					b.Errorf("%s, %d: sent %d times, want %d at most", c.move, status, sent, c.most(kind))
 				}
 			}
 		}
@@ -155,4 +181,49 @@ func everyRedirect(b *bench) {
 		}
 	}
 	b.wantUntouched(key)
+}
+
+// wantRepeated checks that a call outlasts two failures, and fails if they do not
+// end.
+func (b *bench) wantRepeated(m Move, do func() error) {
+	b.Helper()
+	for how, f := range lost() {
+		b.Mend()
+		f.Times = 2
+		if !b.Break(m, f) {
+			continue
+		}
+		if err := do(); err != nil {
+			b.Errorf("%s: %v", how, err)
+		}
+		f.Times = 0
+		b.Break(m, f)
+		before := b.Count(m)
+		b.wantKind(do(), provider.Unavailable)
+		if sent := b.Count(m) - before; sent < 2 || sent > 5 {
+			b.Errorf("%s: sent %d times, want 2 to 5", how, sent)
+		}
+	}
+	b.Mend()
+	if b.Break(m, Fault{Refuse: true}) {
+		b.wantKind(do(), provider.Unavailable)
+	}
+	b.Mend()
+}
+
+// wantUnechoed makes the provider echo a secret that looks like none. That it is in
+// no error is checked at the end of every check.
+func (b *bench) wantUnechoed(m Move, secret provider.Secret, do func() error) {
+	b.Helper()
+	text := fmt.Sprintf("x_%s_ is wrong", secret.Reveal())
+	body := fmt.Sprintf(`{"error":{"message":%q,"type":%q,"code":%q,"param":%q}}`, text, text, text, text)
+	for status := range kinds() {
+		for _, how := range []string{body, fmt.Sprintf(`{"error":%q}`, text), text} {
+			b.Mend()
+			if b.Break(m, Fault{Status: status, Body: how}) && do() == nil && (m != VerifyKey || status != http.StatusForbidden) {
+				b.Errorf("%s, %d: got no error", m, status)
+			}
+		}
+	}
+	b.Mend()
 }

@@ -55,8 +55,8 @@ type World interface {
 	// Count is how many requests of a move arrived.
 	Count(Move) int
 
-	// Plant makes a key in the role's scope that somebody else owns.
-	Plant(name string)
+	// Plant makes a key in the role's scope that somebody else owns. It may do all.
+	Plant(name string) provider.Key
 	// Age gives a key, an admin key or a principal another past: when it was made,
 	// and when it was last used, zero for never. It reports false if there is none
 	// of that id, or lists do not say such things.
@@ -68,6 +68,13 @@ type World interface {
 	Mend()
 	// Spoils names the ways in which the simulator can spoil a successful answer.
 	Spoils() []string
+}
+
+// A KeyWorld is what a World must be as well if the provider's clients are
+// provider.KeyVerifiers.
+type KeyWorld interface {
+	// DelayKeys makes the data plane refuse keys that are younger than that.
+	DelayKeys(time.Duration)
 }
 
 // An AdminWorld is what a World must be as well if the provider's clients are
@@ -114,6 +121,8 @@ const (
 	Delete          Move = "delete"
 	Find            Move = "find"
 	Extend          Move = "extend"
+	VerifyKey       Move = "verify key"
+	ReadKey         Move = "read key"       // to prove that one is gone, too
 	FindPrincipal   Move = "find principal" // by its name, or all of them
 	CreatePrincipal Move = "create principal"
 	EnablePrincipal Move = "enable principal" // gives it what it needs to own keys
@@ -166,6 +175,8 @@ func Run(t *testing.T, h Harness) {
 		{"delete", deleteChecks},
 		{"find", findChecks},
 		{"extend", extendChecks},
+		{"verify key", verifyKeyChecks},
+		{"read key", readKeyChecks},
 		{"principal", principalChecks},
 		{"principal find", principalFindChecks},
 		{"scopes", scopeChecks},

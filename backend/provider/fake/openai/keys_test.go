@@ -46,6 +46,26 @@ func TestCreateAnswersTheSecretOnce(t *testing.T) {
 	}
 }
 
+// Whoever made a key, its ends tell which it is.
+func TestEndsOfKeysAreShown(t *testing.T) {
+	w := newWorld(t)
+	account := w.account("bot")
+	w.mint(account, `{}`)
+	w.PlantKey(DefaultProject, "laptop")
+	w.PlantServiceAccountKey(account, "planted", 0)
+	listed := w.ok("GET", keysPath+"?owner_project_access=any", "")
+	for i, k := range w.Keys() {
+		want := k.Secret[:6] + "..." + k.Secret[len(k.Secret)-3:]
+		read := w.ok("GET", keysPath+"/"+k.ID, "").text("redacted_value")
+		if inList := listed.text("data", i, "redacted_value"); read != want || inList != want {
+			t.Errorf("%s: shown as %q, and as %q in the list, want %q", k.Name, read, inList, want)
+		}
+	}
+	if got := len(w.Keys()); got != 3 {
+		t.Errorf("%d keys, want 3", got)
+	}
+}
+
 func TestKeyAsItIsRead(t *testing.T) {
 	w := newWorld(t)
 	account := w.account("bot")
