@@ -30,12 +30,10 @@ func connectionSlot(config string) string { return "connection " + config }
 // An adminMove works on the admin key of one connection, whose slot is held.
 type adminMove struct {
 	*backend
-	storage  logical.Storage
-	config   string
-	entry    *configEntry // as stored, as far as is known
-	lost     bool         // what is stored is not known: nothing more is written
-	began    bool         // a new key was begun
-	warnings []string
+	moveState
+	storage logical.Storage
+	config  string
+	entry   *configEntry // as stored, as far as is known
 }
 
 func (b *backend) adminMove(s logical.Storage, config string, e *configEntry) *adminMove {
@@ -43,10 +41,6 @@ func (b *backend) adminMove(s logical.Storage, config string, e *configEntry) *a
 }
 
 func (m *adminMove) ledger() ledger { return m.backend.ledger(m.storage) }
-
-func (m *adminMove) warn(format string, args ...any) {
-	m.warnings = append(m.warnings, fmt.Sprintf(format, args...))
-}
 
 // put stores a changed connection. After an error it may be stored all the same,
 // so what is stored is read back.
@@ -77,7 +71,7 @@ func (b *backend) adoptAdminKey(ctx context.Context, s logical.Storage, config s
 		e.AdminRecord = newID(b.now())
 	}
 	_, err = b.ledger(s).adopt(ctx, record{
-		ID: e.AdminRecord, Config: config, Provider: e.Provider,
+		ID: e.AdminRecord, Kind: admin, Config: config, Provider: e.Provider,
 		KeyID: e.AdminKeyID, KeyHash: keyHash(mount.Salt, e.AdminKey),
 	})
 	return err
@@ -212,7 +206,7 @@ func (m *adminMove) tend(ctx context.Context, tainted bool) error {
 	if err := m.reconcile(ctx); err != nil {
 		return err
 	}
-	rotated := m.rotateIfDue(ctx) // first: a deletion that hangs must not keep it from being made
+	rotated := m.rotateIfDue(ctx, m) // first: a deletion that hangs must not keep it from being made
 	ctx, cancel := context.WithTimeout(ctx, tendDeletions)
 	defer cancel()
 	return errors.Join(rotated, m.deleteReplaced(ctx, false))

@@ -2,83 +2,46 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"vault-plugin-secrets-llm/backend/provider"
 )
 
-// This file rotates admin keys.
+// This file is what the rotation of an admin key is, other than that of a static
+// role: see rotation.go.
 //
-//	1  finish what an earlier rotation has left
-//	2  record pending, under the name that the new key will have
-//	3  mint it with the present key. Outcome unknown: look for it by name and
-//	   delete it; what is not found stays pending for the sweep
-//	4  record active; its secret is stored as the connection's candidate
-//	5  try it for each thing that the engine needs. Too weak: delete it. Not known
-//	   everywhere yet: the sweep tries again, for a while
-//	6  one write of the connection puts it in use
-//	7  the record of the replaced key is marked for deletion after the overlap. A
-//	   deletion that fails is retried for ever and never fails the rotation
-//
-// Up to 6 the connection uses its old key, from then on the new one. A crash
-// anywhere leaves what the sweep finishes or undoes from storage. There is never
-// a second candidate.
+//   - The present key makes the new one, which is tried for each thing that the
+//     engine needs.
+//   - The record of the replaced key is marked for deletion after the overlap. A
+//     deletion that fails is retried for ever and never fails the rotation.
 
-const (
-	// rotationBudget bounds one rotation while somebody waits.
-	rotationBudget = 75 * time.Second
-	// candidatePatience is how long that caller waits for a new key to be accepted.
-	candidatePatience = 30 * time.Second
-	// sweepPatience is how long a sweep does.
-	sweepPatience = 5 * time.Second
-	// candidateAge is when a new key that is not accepted is given up.
-	candidateAge = 10 * time.Minute
-	// candidateRetry is when the sweep looks at a candidate that was left.
-	candidateRetry = time.Minute
-)
+var _ holder = (*adminMove)(nil)
 
-// rotate replaces the admin key, or finishes a rotation that was begun. After an
-// error the connection uses the key that it had. Once begun it does not end with
-// the caller.
-func (m *adminMove) rotate(ctx context.Context, who owner, patience time.Duration) error {
-	if err := m.reconcile(ctx); err != nil {
-		return err
-	}
+func (m *adminMove) log() hclog.Logger        { return m.Logger().With("config", m.config) }
+func (m *adminMove) noun() string             { return "admin key" }
+func (m *adminMove) schedule() *rotationEntry { return &m.entry.Rotation }
+func (m *adminMove) rotateAt() time.Time      { return m.entry.rotateAt() }
+func (m *adminMove) state() *moveState        { return &m.moveState }
+
+func (m *adminMove) missedWindow(now time.Time) bool { return m.entry.missedWindow(now) }
+
+func (m *adminMove) candidateMade() time.Time {
 	if m.entry.Candidate == nil {
-		if err := m.mintCandidate(ctx, who); err != nil {
-			return m.failed(ctx, err)
-		}
+		return time.Time{}
 	}
-	if err := m.tryCandidate(ctx, patience); err != nil {
-		return m.failed(ctx, m.judgeCandidate(ctx, err))
-	}
-	if err := m.promote(ctx); err != nil {
-		return m.failed(ctx, err)
-	}
-	m.Logger().Info("admin key rotated", "config", m.config, "key_id", m.entry.AdminKeyID)
-	if err := m.reconcile(ctx); err != nil {
-		m.Logger().Warn("the replaced admin key is marked for deletion by the sweep", "config", m.config, "error", err)
-	}
-	return nil
+	return m.entry.Candidate.Made
 }
 
-// failed notes a failure in the connection and returns it.
-func (m *adminMove) failed(ctx context.Context, err error) error {
-	m.Logger().Warn("the admin key was not rotated", "config", m.config, "error", err)
-	if m.lost || !m.began && errors.Is(context.Cause(ctx), errTimeSpent) {
-		return err
-	}
+// change stores a change of the schedule.
+func (m *adminMove) change(ctx context.Context, how func(*rotationEntry)) error {
 	next := m.entry.clone()
-	next.Rotation.failed(m.now(), err)
-	if put := m.put(ctx, next); put != nil {
-		m.Logger().Warn("the failure could not be noted", "config", m.config, "error", put)
-	}
-	return err
+	how(&next.Rotation)
+	return m.put(ctx, next)
 }
 
 // mintCandidate makes a new admin key and stores it as the candidate.
@@ -233,56 +196,23 @@ func (m *adminMove) mintAdmin(ctx context.Context, conn *connection, rotator pro
 	return key, nil
 }
 
-// tryCandidate tries the candidate until it is accepted, is refused for good, or
-// patience is over: then no further trial is begun.
-func (m *adminMove) tryCandidate(ctx context.Context, patience time.Duration) error {
+// trial returns what tries the candidate.
+func (m *adminMove) trial(ctx context.Context) (func(context.Context) error, error) {
 	conn, err := m.connection(ctx, m.storage, m.config)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	settings := m.entry.settings()
 	settings.AdminKey = provider.Secret(m.entry.Candidate.Key)
 	client, err := conn.provider.Connect(settings, conn.transport)
 	if err != nil {
-		return fmt.Errorf("connect with the new admin key: %w", err)
+		return nil, fmt.Errorf("connect with the new admin key: %w", err)
 	}
-	until := time.Now().Add(patience)
-	for wait := time.Second; ; wait = min(2*wait, 8*time.Second) {
-		err = client.(provider.AdminRotator).TryAdmin(ctx, m.entry.Candidate.KeyID)
-		if err == nil || refusedForGood(err) || time.Until(until) < wait {
-			return err
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return err
-		}
-	}
+	id := m.entry.Candidate.KeyID
+	return func(ctx context.Context) error { return client.(provider.AdminRotator).TryAdmin(ctx, id) }, nil
 }
 
-// refusedForGood reports whether a new key will never do. Unauthorized is what a
-// provider answers until it knows the key everywhere.
-func refusedForGood(err error) bool {
-	return provider.IsKind(err, provider.Forbidden) || provider.IsKind(err, provider.Invalid)
-}
-
-// judgeCandidate gives up a candidate that will not do, or leaves it to the sweep.
-// It returns cause with what comes of it.
-func (m *adminMove) judgeCandidate(ctx context.Context, cause error) error {
-	age := m.now().Sub(m.entry.Candidate.Made)
-	if !refusedForGood(cause) && -clockTolerance < age && age < candidateAge {
-		return fmt.Errorf("the new admin key does not work yet, so the connection keeps its own; it is tried again each minute, for %s: %w", candidateAge, cause)
-	}
-	err := firstErrorOf(
-		func() error { return m.dropCandidate(ctx) },
-		func() error { return m.reconcile(ctx) },
-		func() error { return m.deleteReplaced(ctx, false) },
-	)
-	if err != nil {
-		m.Logger().Warn("a new admin key that does not do is deleted later", "config", m.config, "error", err)
-	}
-	return fmt.Errorf("the new admin key does not do, so it is deleted and the connection keeps its own: %w", cause)
-}
+func (m *adminMove) deleteGivenUp(ctx context.Context) error { return m.deleteReplaced(ctx, false) }
 
 // dropCandidate gives the candidate up. Its record then says that nothing uses the
 // key.
@@ -317,33 +247,6 @@ func (m *adminMove) promote(ctx context.Context) error {
 		m.warn("the provider ends the new admin key at %s, and no rotation is planned; set rotation_period at config/%s", rfc3339(next.AdminKeyExpires), m.config)
 	}
 	return nil
-}
-
-// rotateIfDue finishes a rotation that was begun, or begins one if it is time.
-func (m *adminMove) rotateIfDue(ctx context.Context) error {
-	if next := m.entry.clone(); next.Rotation.correct(m.now()) {
-		m.Logger().Warn("the last rotation lies in the future; was this node's clock ahead? The next one is planned anew", "config", m.config, "next", rfc3339(next.rotateAt()))
-		if err := m.put(ctx, next); err != nil {
-			return err
-		}
-	}
-	at := m.entry.rotateAt()
-	if m.entry.Candidate == nil {
-		switch {
-		case at.IsZero() || m.now().Before(at):
-			return nil
-		case m.entry.missedWindow(m.now()):
-			return m.skipRotation(ctx)
-		}
-	}
-	return m.rotate(ctx, owner{DisplayName: "automated rotation"}, sweepPatience)
-}
-
-func (m *adminMove) skipRotation(ctx context.Context) error {
-	next := m.entry.clone()
-	next.Rotation.skip(m.now())
-	m.Logger().Warn("a rotation of the admin key has missed its window", "config", m.config, "next", rfc3339(next.Rotation.Next))
-	return m.put(ctx, next)
 }
 
 func rotationSlot(config string) string { return "rotation " + config }
@@ -383,5 +286,5 @@ func (b *backend) rotateNow(ctx context.Context, s logical.Storage, config strin
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotationBudget)
 	defer cancel()
 	m := b.adminMove(s, config, entry)
-	return m, m.rotate(ctx, who, candidatePatience)
+	return m, b.rotate(ctx, m, who, candidatePatience)
 }

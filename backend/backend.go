@@ -23,7 +23,9 @@ const help = `
 The LLM secrets engine mints short-lived API keys of LLM providers as leases. A
 key is deleted at its provider when its lease ends or is revoked.
 
-Write a connection to config/, a role to roles/, then read creds/.
+Write a connection to config/, a role to roles/, then read creds/. For applications
+that cannot follow a lease, write a static role to static-roles/, then read
+static-creds/.
 `
 
 // A backend is one mount. It shares nothing with other mounts of the process.
@@ -61,9 +63,10 @@ func newBackend(registry *provider.Registry) *backend {
 		Help:           strings.TrimSpace(help),
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version,
-		PathsSpecial:   &logical.Paths{SealWrapStorage: []string{configPrefix, gonePrefix}},
+		PathsSpecial:   &logical.Paths{SealWrapStorage: []string{configPrefix, gonePrefix, staticPrefix}},
 		Paths: framework.PathAppend(
 			b.configPaths(), b.rotateRootPaths(), b.rolePaths(), b.credsPaths(),
+			b.staticRolePaths(), b.staticCredsPaths(), b.rotateRolePaths(),
 			b.keyPaths(), b.revokePaths(), b.suspendPaths(), b.auditPaths(), b.infoPaths(),
 		),
 		Secrets:          []*framework.Secret{b.keySecret()},

@@ -156,7 +156,7 @@ func BenchmarkIssueOverBareCall(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	who, err := m.engine.principal(b.Context(), m.storage, conn, role)
+	who, err := m.engine.principal(b.Context(), m.storage, conn, &role.keyRole)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -254,15 +254,13 @@ func (b *backend) mayDeleteConfig(ctx context.Context, s logical.Storage, name s
 	return b.mayForgetPrincipals(ctx, s, name)
 }
 
-// rolesOf returns the roles that use a connection.
+// rolesOf returns the roles and static roles that use a connection.
 func (b *backend) rolesOf(ctx context.Context, s logical.Storage, config string) ([]string, error) {
 	var users []string
-	err := walk(ctx, s, rolePrefix, func(key string) error {
-		role, err := load[roleEntry](ctx, s, key)
-		if err == nil && role != nil && role.Config == config {
-			users = append(users, strings.TrimPrefix(key, rolePrefix))
+	err := walkKeyRoles(ctx, s, "", func(role *keyRole) {
+		if role.Config == config {
+			users = append(users, role.name)
 		}
-		return err
 	})
 	return users, err
 }

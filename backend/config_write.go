@@ -238,7 +238,7 @@ func (w *configWrite) mayChangeProvider(ctx context.Context) error {
 // not change the schedule does not move it either.
 func (w *configWrite) applyRotation() error {
 	r := &w.next.Rotation
-	if err := r.apply(w.fields, w.now()); err != nil {
+	if err := r.apply(w.fields, "rotation_overlap", maxOverlap, w.now()); err != nil {
 		return err
 	}
 	if w.old == nil || w.newKey || !r.plansLike(&w.old.Rotation) {

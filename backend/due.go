@@ -81,7 +81,7 @@ func (r *sweepRun) collectDue(ctx context.Context, now time.Time) ([]task, error
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := r.connectionsDue(ctx)
+	tasks, err := r.holdersDue(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -102,18 +102,28 @@ func (r *sweepRun) collectDue(ctx context.Context, now time.Time) ([]task, error
 	return tasks, nil
 }
 
-// connectionsDue returns a task for every connection if the index is listed as a
-// whole: after a start, hourly, and when the clock went back, for a rotation may be
-// filed under a time that was never meant.
-func (r *sweepRun) connectionsDue(ctx context.Context) ([]task, error) {
+// holdersDue returns a task for every connection and every static role if the index
+// is listed as a whole: after a start, hourly, and when the clock went back, for a
+// rotation may be filed under a time that was never meant.
+func (r *sweepRun) holdersDue(ctx context.Context) ([]task, error) {
 	if !r.sweeps.whole() {
 		return nil, nil
 	}
 	configs, err := list(ctx, r.storage, configPrefix)
+	if err != nil {
+		return nil, err
+	}
 	var tasks []task
 	for _, config := range configs {
 		tasks = append(tasks, task{pointer: adminPointer(config)})
 	}
+	err = walk(ctx, r.storage, staticPrefix, func(key string) error {
+		role, err := load[keyRole](ctx, r.storage, key)
+		if role != nil {
+			tasks = append(tasks, task{pointer: staticPointer(role.Config, strings.TrimPrefix(key, staticPrefix))})
+		}
+		return err
+	})
 	return tasks, err
 }
 

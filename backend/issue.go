@@ -35,19 +35,25 @@ const (
 
 var errTainted = refuse(http.StatusServiceUnavailable, "the mount is being disabled or moved")
 
-// An order is one request for a key, checked.
+// An order is a key that is to be minted, checked.
 type order struct {
-	role  *roleEntry
+	of    *keyRole
 	conn  *connection
 	mount *mountEntry
-	term  term
 	rec   record
 	asked time.Time // the expiry that the provider is asked for
 }
 
-// An issued key is what the holder gets.
-type issued struct {
+// A leaseOrder is one request for a key as a lease.
+type leaseOrder struct {
 	order
+	role *roleEntry
+	term term
+}
+
+// An issued key is what the holder of a lease gets.
+type issued struct {
+	leaseOrder
 	key provider.Key
 }
 
@@ -65,7 +71,7 @@ func (b *backend) issue(ctx context.Context, req *logical.Request, roleName stri
 	if o.rec, err = b.openRecord(ctx, req.Storage, o); err != nil {
 		return nil, err
 	}
-	key, err := b.mintIfAllowed(ctx, req.Storage, o)
+	key, err := b.mintIfAllowed(ctx, req.Storage, &o.order)
 	if err != nil {
 		b.afterFailedCreate(ctx, req.Storage, o.conn, o.rec, err)
 		return nil, err
@@ -74,7 +80,7 @@ func (b *backend) issue(ctx context.Context, req *logical.Request, roleName stri
 }
 
 // takeOrder checks everything that can be refused before anything is written.
-func (b *backend) takeOrder(ctx context.Context, req *logical.Request, roleName string, ttl time.Duration) (*order, error) {
+func (b *backend) takeOrder(ctx context.Context, req *logical.Request, roleName string, ttl time.Duration) (*leaseOrder, error) {
 	role, err := loadRole(ctx, req.Storage, roleName)
 	if err != nil {
 		return nil, err
@@ -82,11 +88,8 @@ func (b *backend) takeOrder(ctx context.Context, req *logical.Request, roleName 
 	if role == nil {
 		return nil, refuse(http.StatusNotFound, "role %q does not exist", roleName)
 	}
-	if err := mayUse(ctx, req.Storage, roleName); err != nil {
+	if err := role.mayAsk(ctx, req); err != nil {
 		return nil, err
-	}
-	if role.RequireEntity && req.EntityID == "" {
-		return nil, refuse(http.StatusForbidden, "role %q wants a caller with an identity entity, and this token has none; log in through an auth method instead of using a root or batch token", roleName)
 	}
 	conn, err := b.connection(ctx, req.Storage, role.Config)
 	if errors.Is(err, errNoConnection) {
@@ -95,19 +98,19 @@ func (b *backend) takeOrder(ctx context.Context, req *logical.Request, roleName 
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.allows(role); err != nil {
+	if err := conn.allows(&role.keyRole); err != nil {
 		return nil, err
 	}
 	mount, err := b.mount(ctx, req.Storage)
 	if err != nil {
 		return nil, err
 	}
-	o := &order{role: role, conn: conn, mount: mount}
+	o := &leaseOrder{order: order{of: &role.keyRole, conn: conn, mount: mount}, role: role}
 	if o.term, err = b.leaseTerm(role, ttl, time.Time{}); err != nil {
 		return nil, err
 	}
 	o.asked = b.expiryFor(conn, role, o.term.end)
-	o.rec = b.newRecord(req, o)
+	o.rec = b.newRecord(&o.order, lease, b.ownerOf(req, o.of))
 	return o, nil
 }
 
@@ -124,23 +127,22 @@ func (b *backend) expiryFor(conn *connection, role *roleEntry, end time.Time) ti
 	return expiry
 }
 
-func (b *backend) newRecord(req *logical.Request, o *order) record {
+// newRecord is the record of a key that is to be minted.
+func (b *backend) newRecord(o *order, k kind, who owner) record {
 	id := newID(b.now())
-	who := b.ownerOf(req, o.role)
-	middle := o.role.renderName(who)
 	return record{
-		ID: id, Kind: lease, owner: who,
-		Name:     keyName(o.mount.Tag, middle, id, o.conn.provider.Limits().NameLength),
+		ID: id, Kind: k, owner: who,
+		Name:     keyName(o.mount.Tag, o.of.renderName(who), id, o.conn.provider.Limits().NameLength),
 		Config:   o.conn.name,
-		Role:     o.role.name,
+		Role:     o.of.name,
 		Provider: o.conn.provider.Name(),
-		Scope:    o.conn.provider.Scope(o.role.Fields),
+		Scope:    o.conn.provider.Scope(o.of.Fields),
 	}
 }
 
 // ownerOf records who asks for a key of a role. An entity whose name cannot be
 // read is recorded by its id alone: that is no reason to refuse a key.
-func (b *backend) ownerOf(req *logical.Request, role *roleEntry) owner {
+func (b *backend) ownerOf(req *logical.Request, role *keyRole) owner {
 	who := b.callerOf(req)
 	who.Metadata = role.Metadata
 	return who
@@ -184,7 +186,7 @@ func aliasesOf(entity *logical.Entity) (names []string, metadata map[string]stri
 
 // openRecord writes the pending record, within the role's cap. Counting and
 // writing are one step for each role, so that two callers cannot both be last.
-func (b *backend) openRecord(ctx context.Context, s logical.Storage, o *order) (record, error) {
+func (b *backend) openRecord(ctx context.Context, s logical.Storage, o *leaseOrder) (record, error) {
 	l := b.ledger(s)
 	if o.role.MaxActiveKeys == 0 {
 		return l.open(ctx, o.rec)
@@ -210,7 +212,7 @@ func (b *backend) openRecord(ctx context.Context, s logical.Storage, o *order) (
 func (b *backend) mintIfAllowed(ctx context.Context, s logical.Storage, o *order) (provider.Key, error) {
 	conn, err := b.connection(ctx, s, o.conn.name)
 	if err == nil {
-		err = conn.allows(o.role)
+		err = conn.allows(o.of)
 	}
 	if err == nil && b.System().Tainted() {
 		// Either a drain has seen the record and waits, or this sees the taint.
@@ -228,18 +230,18 @@ func (b *backend) mintIfAllowed(ctx context.Context, s logical.Storage, o *order
 func (b *backend) mint(ctx context.Context, s logical.Storage, o *order) (provider.Key, error) {
 	work, cancel := provider.Detach(ctx, issueBudget)
 	defer cancel()
-	who, err := b.principal(work, s, o.conn, o.role)
+	who, err := b.principal(work, s, o.conn, o.of)
 	if err != nil {
 		return provider.Key{}, &beforeMintError{err}
 	}
-	spec := provider.Spec{Name: o.rec.Name, ExpiresAt: o.asked, Principal: who, Role: o.role.Fields}
+	spec := provider.Spec{Name: o.rec.Name, ExpiresAt: o.asked, Principal: who, Role: o.of.Fields}
 	key, err := o.conn.client.Mint(work, spec)
 	if provider.IsKind(err, provider.NotFound) && who.ID != "" {
 		// The principal was deleted behind our back. Nothing was created.
-		if err := b.forgetPrincipal(work, s, o.conn, o.role, who); err != nil {
+		if err := b.forgetPrincipal(work, s, o.conn, o.of, who); err != nil {
 			return provider.Key{}, &beforeMintError{err}
 		}
-		if spec.Principal, err = b.principal(work, s, o.conn, o.role); err != nil {
+		if spec.Principal, err = b.principal(work, s, o.conn, o.of); err != nil {
 			return provider.Key{}, &beforeMintError{err}
 		}
 		key, err = o.conn.client.Mint(work, spec)
@@ -275,7 +277,7 @@ func (b *backend) afterFailedCreate(ctx context.Context, s logical.Storage, conn
 
 // handOver records a minted key as active and makes it ready for its holder, or
 // deletes it if it cannot be handed over.
-func (b *backend) handOver(ctx context.Context, s logical.Storage, o *order, key provider.Key) (*issued, error) {
+func (b *backend) handOver(ctx context.Context, s logical.Storage, o *leaseOrder, key provider.Key) (*issued, error) {
 	hash := keyHash(o.mount.Salt, key.Secret.Reveal())
 	rec, err := b.ledger(s).activate(ctx, o.rec, key, hash, dueOf(o.asked, key.ExpiresAt))
 	if err != nil {
@@ -296,12 +298,12 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, o *order, key
 		return nil, b.takeBack(ctx, s, o, refuse(http.StatusBadGateway, "%s: create key: the provider answered with a key that has expired already; compare the clocks", o.rec.Provider))
 	}
 	b.Logger().Info("key issued", "role", o.role.name, "config", o.conn.name, "id", o.rec.ID, "key_id", key.ID, "ttl", o.term.ttl.String())
-	return &issued{order: *o, key: key}, nil
+	return &issued{leaseOrder: *o, key: key}, nil
 }
 
 // takeBack deletes a key that was minted and cannot be handed over, and returns
 // cause. What it cannot delete stays in the ledger.
-func (b *backend) takeBack(ctx context.Context, s logical.Storage, o *order, cause error) error {
+func (b *backend) takeBack(ctx context.Context, s logical.Storage, o *leaseOrder, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleBudget)
 	defer cancel()
 	log := b.Logger().With("role", o.role.name, "config", o.conn.name, "id", o.rec.ID)
@@ -310,4 +312,8 @@ func (b *backend) takeBack(ctx context.Context, s logical.Storage, o *order, cau
 		log.Warn("the key stays in the ledger until the sweep deletes it", "error", err)
 	}
 	return cause
+}
+
+func errNoEntity(role string) error {
+	return refuse(http.StatusForbidden, "role %q wants a caller with an identity entity, and this token has none; log in through an auth method instead of using a root or batch token", role)
 }

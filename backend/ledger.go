@@ -42,6 +42,8 @@ type kind string
 
 const (
 	lease kind = "lease"
+	// static: a static role has the key, and hands it to whoever may read it.
+	static kind = "static"
 	// admin: a connection has the key, as its admin key.
 	admin kind = "admin"
 )
@@ -82,9 +84,13 @@ type record struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// Due is when the sweep looks at the record, and names its entry in the time
 	// index. It is the end of the wait while pending, the end of the key while
-	// active, and the next try while revoking. Zero for the admin key in use, which
-	// is never due, and for one that cannot be deleted because its id is not known.
+	// active, and the next try while revoking. Zero for the admin key in use and for
+	// the key of a static role, which are never due, and for an admin key that cannot
+	// be deleted because its id is not known.
 	Due time.Time `json:"due,omitzero"`
+	// NotBefore is until when a static key that was replaced stays valid for those
+	// who have it; zero for all others.
+	NotBefore time.Time `json:"not_before,omitzero"`
 
 	Attempts  int    `json:"attempts,omitempty"` // deletions that failed
 	LastError string `json:"last_error,omitempty"`
@@ -171,18 +177,18 @@ func (l ledger) extend(ctx context.Context, rec record, expires, due time.Time) 
 	return l.move(ctx, rec, next)
 }
 
-// adopt stores the record of an admin key that an operator made. It is active and
-// never due.
+// adopt stores the record of a key that an operator made. It is active.
 func (l ledger) adopt(ctx context.Context, rec record) (record, error) {
-	rec.Version, rec.State, rec.Kind, rec.Adopted = recordVersion, active, admin, true
+	rec.Version, rec.State, rec.Adopted = recordVersion, active, true
 	rec.CreatedAt = l.now()
 	return l.move(ctx, record{}, rec)
 }
 
-// use makes an admin key the one in use: it is not due any more.
+// use makes a key the one that its connection or static role has: it is not due any
+// more.
 func (l ledger) use(ctx context.Context, rec record) (record, error) {
 	next := rec
-	next.State, next.Due, next.Attempts, next.LastError = active, time.Time{}, 0, ""
+	next.State, next.Due, next.NotBefore, next.Attempts, next.LastError = active, time.Time{}, time.Time{}, 0, ""
 	return l.move(ctx, rec, next)
 }
 
@@ -209,10 +215,18 @@ func (l ledger) hurry(ctx context.Context, rec record) (record, error) {
 // its id is not known. On error the record is as it was.
 func (l ledger) retire(ctx context.Context, rec record, due time.Time) (record, error) {
 	next := rec
-	next.State, next.Due = revoking, due
+	next.State, next.Due, next.NotBefore = revoking, due, time.Time{}
 	if rec.State == pending {
 		rec.KeyID, rec.KeyHash = "", "" // what is stored does not have them
 	}
+	return l.move(ctx, rec, next)
+}
+
+// replace marks the key of a static role for deletion, but not before until, as long
+// as those who have it may still use it. On error the record is as it was.
+func (l ledger) replace(ctx context.Context, rec record, until time.Time) (record, error) {
+	next := rec
+	next.State, next.Due, next.NotBefore = revoking, until, until
 	return l.move(ctx, rec, next)
 }
 

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -53,6 +54,24 @@ func (l ledger) ofRole(ctx context.Context, config, role string) ([]record, erro
 		}
 	}
 	return recs, nil
+}
+
+// staticOf returns the records of a static role's keys, under all connections: it may
+// have moved from one to another, and have had the name of a role before.
+func (l ledger) staticOf(ctx context.Context, role string) ([]record, error) {
+	configs, err := list(ctx, l.storage, ledgerPrefix)
+	if err != nil {
+		return nil, err
+	}
+	var all []record
+	for _, config := range configs {
+		recs, err := l.ofRole(ctx, strings.TrimSuffix(config, "/"), role)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, slices.DeleteFunc(recs, func(rec record) bool { return rec.Kind != static })...)
+	}
+	return all, nil
 }
 
 // pointersUnder returns where all records are of the roles that a name stands for;

@@ -165,7 +165,7 @@ func boundedReplace(find, replacement, text string) (string, error) {
 
 // renderName is the middle of a key's name. Where the template gives nothing for
 // this caller, the role's name serves: that is no reason to refuse a key.
-func (r *roleEntry) renderName(who owner) string {
+func (r *keyRole) renderName(who owner) string {
 	if r.NameTemplate != "" && checkTemplateForm(r.NameTemplate) == nil {
 		name, err := renderTemplate(r.NameTemplate, templateData{
 			RoleName: r.name, DisplayName: who.DisplayName, EntityID: who.EntityID, EntityName: who.EntityName, Metadata: who.Metadata,

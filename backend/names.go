@@ -20,12 +20,14 @@ import (
 //	gone/<config>                        one that was deleted, until its admin key
 //	                                     is; seal-wrapped
 //	role/<role>                          a role; its name may hold slashes
+//	static/<role>                        a static role, with its key; seal-wrapped
 //	ledger/<config>/<role>/~<id>         a record of a role's key
 //	ledger/<config>/~<id>                a record of an admin key
 //	principal/<config>/<role>/~<hash>    what owns a role's keys at the provider
 //	due/<minute>/<config>~<role>~<id>    when the sweep looks at a record, with
-//	                                     the slashes of the role as ~, or at the
-//	                                     admin key of a connection
+//	                                     the slashes of the role as ~, at the
+//	                                     admin key of a connection, or at a static
+//	                                     role
 //	index/<fact>/<value>/<config>~<role>~<id>
 //	                                     a record that a fact leads to, see fact
 //	suspended/<role>                     that a role is suspended
@@ -41,6 +43,7 @@ const (
 	configPrefix    = "config/"
 	gonePrefix      = "gone/"
 	rolePrefix      = "role/"
+	staticPrefix    = "static/"
 	ledgerPrefix    = "ledger/"
 	principalPrefix = "principal/"
 	duePrefix       = "due/"
@@ -80,6 +83,7 @@ func isName(name string) bool { return checkName(name) == nil }
 func configKey(config string) string { return configPrefix + config }
 func goneKey(config string) string   { return gonePrefix + config }
 func roleKey(role string) string     { return rolePrefix + role }
+func staticKey(role string) string   { return staticPrefix + role }
 func orderKey(id string) string      { return orderPrefix + id }
 func tidyKey(config string) string   { return tidyPrefix + config }
 
@@ -119,7 +123,7 @@ func principalKey(config, role, scope string) string {
 const principalIDMark = "p-"
 
 // A pointer says what an entry of the time index is about: a record, a
-// principal, or the admin key of a connection.
+// principal, the admin key of a connection, or a static role.
 type pointer struct{ config, role, id string }
 
 // adminID stands for the id where a connection's admin key as such is meant, and
@@ -127,6 +131,15 @@ type pointer struct{ config, role, id string }
 const adminID = "admin-key"
 
 func adminPointer(config string) pointer { return pointer{config: config, id: adminID} }
+
+// staticID stands for the id where a static role as such is meant.
+const staticID = "static-role"
+
+func staticPointer(config, role string) pointer {
+	return pointer{config: config, role: role, id: staticID}
+}
+
+func (p pointer) static() bool { return p.id == staticID }
 
 func (p pointer) principal() bool { return strings.HasPrefix(p.id, principalIDMark) }
 

@@ -80,7 +80,7 @@ func FuzzTemplate(f *testing.F) {
 		if err := checkTemplate(text); err != nil {
 			return
 		}
-		role := &roleEntry{name: "team/bot", NameTemplate: text}
+		role := &keyRole{name: "team/bot", NameTemplate: text}
 		if name := role.renderName(owner{}); name == "" || unclean.MatchString(name) {
 			t.Errorf("template %q gives %q", text, name)
 		}

@@ -127,7 +127,7 @@ func (b *backend) putConfig(ctx context.Context, s logical.Storage, name string,
 }
 
 // allows refuses a role that may not use the connection, with 400.
-func (c *connection) allows(role *roleEntry) error {
+func (c *connection) allows(role *keyRole) error {
 	if !strutil.StrListContainsGlob(c.entry.AllowedRoles, role.name) {
 		return badField("config_name", "connection %q does not allow role %q; add it to allowed_roles of config/%s", c.name, role.name, c.name)
 	}

@@ -27,7 +27,7 @@ func (b *backend) keyPaths() []*framework.Path {
 	filters := map[string]*framework.FieldSchema{
 		"role":      {Type: framework.TypeString, Description: "Only keys of this role; with a slash at the end, of all roles below it.", Query: true},
 		"entity_id": {Type: framework.TypeString, Description: "Only keys that this identity entity asked for.", Query: true},
-		"kind":      {Type: framework.TypeString, Description: "Only keys of this kind: lease or admin.", Query: true},
+		"kind":      {Type: framework.TypeString, Description: "Only keys of this kind: lease, static or admin.", Query: true},
 		"state":     {Type: framework.TypeString, Description: "Only keys in this state: pending, active or revoking.", Query: true},
 		"after":     {Type: framework.TypeString, Description: "Only keys whose id comes after this one: where the page before ended.", Query: true},
 		"limit":     {Type: framework.TypeInt, Description: "How many keys at most: 1 to 1000.", Default: keysLimit, Query: true},
@@ -81,7 +81,7 @@ func recordFields() map[string]*framework.FieldSchema {
 		"key_id":         text("The provider's id of the key; empty while it is not known."),
 		"name":           text("Name of the key at the provider."),
 		"scope":          text("Where the provider lists the key: a project at OpenAI."),
-		"kind":           text("What holds the key: lease, or admin for the admin key of a connection."),
+		"kind":           text("What holds the key: lease, static for a static role, or admin for the admin key of a connection."),
 		"state":          text("pending: its creation is under way or had no answer. active: somebody has it. revoking: it is to be deleted."),
 		"entity_id":      text("Identity entity that asked for the key; empty for a token without one."),
 		"entity_name":    text("Name of that entity at the time."),
@@ -146,9 +146,9 @@ func readFilter(d *framework.FieldData) (keyFilter, error) {
 	f.state = state(d.Get("state").(string))
 	f.kind = kind(d.Get("kind").(string))
 	switch f.kind {
-	case "", lease, admin:
+	case "", lease, static, admin:
 	default:
-		return f, badField("kind", "is %q; give lease or admin", f.kind)
+		return f, badField("kind", "is %q; give lease, static or admin", f.kind)
 	}
 	switch f.state {
 	case "", pending, active, revoking:

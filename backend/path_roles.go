@@ -2,12 +2,9 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
-	"strings"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -20,35 +17,22 @@ import (
 //
 //	{"version":1,"config_name":"openai","ttl":3600,"max_ttl":86400,"fields":{"project_id":"proj_…"}}
 type roleEntry struct {
-	Version       int               `json:"version"`
-	Config        string            `json:"config_name"`
-	TTL           seconds           `json:"ttl"`
-	MaxTTL        seconds           `json:"max_ttl"`
-	NameTemplate  string            `json:"name_template,omitempty"`
-	RequireEntity bool              `json:"require_entity,omitempty"`
-	MaxActiveKeys int               `json:"max_active_keys,omitempty"` // 0 = no cap
-	Metadata      map[string]string `json:"metadata,omitempty"`
-	Fields        provider.Values   `json:"fields,omitempty"` // the provider's own
-
-	name string // from where it is stored
+	Version int `json:"version"`
+	keyRole
+	TTL           seconds `json:"ttl"`
+	MaxTTL        seconds `json:"max_ttl"`
+	MaxActiveKeys int     `json:"max_active_keys,omitempty"` // 0 = no cap
 }
 
 const roleVersion = 1
 
-// roleCheckBudget bounds the question whether what a role names exists.
-const roleCheckBudget = 10 * time.Second
-
 func newRoleEntry() *roleEntry {
-	return &roleEntry{Version: roleVersion, TTL: 3600, MaxTTL: 24 * 3600, Fields: provider.Values{}}
+	return &roleEntry{Version: roleVersion, TTL: 3600, MaxTTL: 24 * 3600, keyRole: keyRole{Fields: provider.Values{}}}
 }
 
 func (r *roleEntry) clone() *roleEntry {
 	next := *r
-	next.Metadata = maps.Clone(r.Metadata)
-	next.Fields = maps.Clone(r.Fields)
-	if next.Fields == nil {
-		next.Fields = provider.Values{}
-	}
+	next.keyRole = r.keyRole.clone()
 	return &next
 }
 
@@ -68,17 +52,10 @@ const pathList = `(?:/(?P<prefix>(?:[^/]+/)*))?$`
 const pathName = `/(?P<name>.+)$`
 
 func (b *backend) rolePaths() []*framework.Path {
-	fields := map[string]*framework.FieldSchema{
-		"name":            {Type: framework.TypeString, Description: "Name of the role; slashes make a tree.", Required: true},
-		"config_name":     {Type: framework.TypeString, Description: "Connection through which keys are minted. Required."},
-		"ttl":             {Type: framework.TypeDurationSecond, Description: "How long a lease lasts if the caller does not say; 0 = the mount's default.", Default: 3600},
-		"max_ttl":         {Type: framework.TypeDurationSecond, Description: "How long a lease may last with all renewals; 0 = the mount's maximum.", Default: 86400},
-		"name_template":   {Type: framework.TypeString, Description: "Template for the middle of a key's name at the provider, over .RoleName, .DisplayName, .EntityID, .EntityName and .Metadata."},
-		"require_entity":  {Type: framework.TypeBool, Description: "Refuse callers without an identity entity."},
-		"max_active_keys": {Type: framework.TypeInt, Description: "How many keys of this role may be live at once; 0 = no cap."},
-		"metadata":        {Type: framework.TypeKVPairs, Description: "Facts about the role, such as owner, environment or ticket; recorded with each key."},
-	}
-	maps.Copy(fields, b.registry.RoleFields())
+	fields := b.keyRoleFields()
+	fields["ttl"] = &framework.FieldSchema{Type: framework.TypeDurationSecond, Description: "How long a lease lasts if the caller does not say; 0 = the mount's default.", Default: 3600}
+	fields["max_ttl"] = &framework.FieldSchema{Type: framework.TypeDurationSecond, Description: "How long a lease may last with all renewals; 0 = the mount's maximum.", Default: 86400}
+	fields["max_active_keys"] = &framework.FieldSchema{Type: framework.TypeInt, Description: "How many keys of this role may be live at once; 0 = no cap."}
 	prefix := map[string]*framework.FieldSchema{
 		"prefix": {Type: framework.TypeString, Description: "Part of the tree of names, with its slash."},
 	}
@@ -127,17 +104,7 @@ func okOrNothing() map[int][]framework.Response {
 }
 
 func (b *backend) listRoles(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
-	prefix := d.Get("prefix").(string)
-	if prefix != "" {
-		if err := checkName(strings.TrimSuffix(prefix, "/")); err != nil {
-			return nil, err
-		}
-	}
-	names, err := list(ctx, req.Storage, rolePrefix+prefix)
-	if err != nil {
-		return nil, err
-	}
-	return logical.ListResponse(names), nil
+	return listNames(ctx, req.Storage, rolePrefix, d)
 }
 
 func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -149,34 +116,14 @@ func (b *backend) readRole(ctx context.Context, req *logical.Request, d *framewo
 	if err != nil || role == nil {
 		return nil, err
 	}
-	suspended, err := suspensionOf(ctx, req.Storage, name)
+	data, err := b.keyRoleData(ctx, req.Storage, &role.keyRole)
 	if err != nil {
 		return nil, err
 	}
-	data := map[string]any{
-		"config_name":     role.Config,
-		"ttl":             int64(role.TTL),
-		"max_ttl":         int64(role.MaxTTL),
-		"name_template":   role.NameTemplate,
-		"require_entity":  role.RequireEntity,
-		"max_active_keys": role.MaxActiveKeys,
-		"metadata":        nonNilMap(role.Metadata),
-		"suspended":       suspended != nil,
-	}
-	if suspended != nil {
-		maps.Copy(data, suspended.data())
-	}
-	providerFields(b.roleFields(ctx, req.Storage, role.Config), role.Fields, data)
+	data["ttl"] = int64(role.TTL)
+	data["max_ttl"] = int64(role.MaxTTL)
+	data["max_active_keys"] = role.MaxActiveKeys
 	return &logical.Response{Data: data}, nil
-}
-
-// roleFields are the fields that the provider of a connection declares. Without
-// the connection, those of all providers.
-func (b *backend) roleFields(ctx context.Context, s logical.Storage, config string) map[string]*framework.FieldSchema {
-	if conn, err := b.connection(ctx, s, config); err == nil {
-		return conn.provider.RoleFields()
-	}
-	return b.registry.RoleFields()
 }
 
 func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -189,20 +136,20 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 	if err != nil {
 		return nil, err
 	}
-	next := newRoleEntry()
+	next, before := newRoleEntry(), (*keyRole)(nil)
 	if old != nil {
-		next = old.clone()
+		next, before = old.clone(), &old.keyRole
 	}
 	next.name = name
 	conn, err := b.applyRole(ctx, req.Storage, d, next)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := b.checkRoleAt(ctx, conn, old, next)
+	warning, err := b.checkRoleAt(ctx, conn, before, &next.keyRole)
 	if err != nil {
 		return nil, err
 	}
-	if old != nil && !mintsAlike(conn, old, next) {
+	if old != nil && !mintsAlike(conn, before, &next.keyRole) {
 		if err := b.retirePrincipals(ctx, req.Storage, name); err != nil {
 			return nil, err
 		}
@@ -211,31 +158,25 @@ func (b *backend) writeRole(ctx context.Context, req *logical.Request, d *framew
 		return nil, err
 	}
 	b.Logger().Info("role written", "role", name, "config", next.Config)
-	return resp, nil
+	if warning == "" {
+		return nil, nil
+	}
+	return &logical.Response{Warnings: []string{warning}}, nil
 }
 
 // applyRole applies a write to a copy of what is stored, and checks it.
 func (b *backend) applyRole(ctx context.Context, s logical.Storage, d *framework.FieldData, role *roleEntry) (*connection, error) {
-	set(d, "config_name", &role.Config)
-	set(d, "name_template", &role.NameTemplate)
-	set(d, "require_entity", &role.RequireEntity)
-	set(d, "metadata", &role.Metadata)
-	if role.Config == "" {
-		return nil, badField("config_name", "is missing; give the name of a connection under config/")
+	if err := b.nameIsFree(ctx, s, role.name, staticKey, "static role"); err != nil {
+		return nil, err
 	}
-	conn, err := b.connection(ctx, s, role.Config)
-	if errors.Is(err, errNoConnection) {
-		return nil, badField("config_name", "connection %q does not exist; write config/%s first", role.Config, role.Config)
-	}
+	conn, err := role.apply(ctx, b, s, d)
 	if err != nil {
 		return nil, err
 	}
-	longest := longestTTL
 	err = firstError(
-		setSeconds(d, "ttl", &role.TTL, 0, longest),
-		setSeconds(d, "max_ttl", &role.MaxTTL, 0, longest),
+		setSeconds(d, "ttl", &role.TTL, 0, longestTTL),
+		setSeconds(d, "max_ttl", &role.MaxTTL, 0, longestTTL),
 		setInt(d, "max_active_keys", &role.MaxActiveKeys, 0, 1_000_000),
-		setProviderFields(d, b.registry.RoleFields(), conn.provider.RoleFields(), conn.provider, role.Fields),
 	)
 	if err != nil {
 		return nil, err
@@ -243,34 +184,20 @@ func (b *backend) applyRole(ctx context.Context, s logical.Storage, d *framework
 	if role.MaxTTL > 0 && role.TTL > role.MaxTTL {
 		return nil, badField("ttl", "%s is above max_ttl, which is %s; lower ttl or raise max_ttl", role.TTL.duration(), role.MaxTTL.duration())
 	}
-	if err := checkTemplate(role.NameTemplate); err != nil {
-		return nil, err
-	}
-	return conn, conn.allows(role)
+	return conn, nil
 }
 
-// mintsAlike reports whether two versions of a role mint in the same place.
-func mintsAlike(conn *connection, old, next *roleEntry) bool {
-	return old.Config == next.Config && conn.provider.Scope(old.Fields) == conn.provider.Scope(next.Fields)
-}
-
-// checkRoleAt asks the provider whether what a role names exists, if that has
-// changed. A provider that cannot be asked does not keep a role from being
-// written.
-func (b *backend) checkRoleAt(ctx context.Context, conn *connection, old, next *roleEntry) (*logical.Response, error) {
-	checker, ok := conn.client.(provider.RoleChecker)
-	if !ok || old != nil && mintsAlike(conn, old, next) {
-		return nil, nil
+// nameIsFree refuses the name of a role for a static role, and the other way round.
+// Both are written under one slot.
+func (b *backend) nameIsFree(ctx context.Context, s logical.Storage, name string, other func(string) string, what string) error {
+	taken, err := s.Get(ctx, other(name))
+	if err != nil {
+		return fmt.Errorf("look for a %s of the same name: %w", what, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, roleCheckBudget)
-	defer cancel()
-	err := checker.CheckRoleAt(ctx, next.Fields)
-	if _, bad := errors.AsType[*provider.FieldError](err); bad || err == nil {
-		return nil, err
+	if taken != nil {
+		return badField("name", "%q is a %s; give another name, or delete that first", name, what)
 	}
-	resp := &logical.Response{}
-	resp.AddWarning(fmt.Sprintf("the role is stored, but the provider could not be asked whether %q exists: %s", conn.provider.Scope(next.Fields), b.noted(conn, err)))
-	return resp, nil
+	return nil
 }
 
 func (b *backend) deleteRole(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

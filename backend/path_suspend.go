@@ -234,6 +234,9 @@ func (b *backend) resume(ctx context.Context, req *logical.Request, d *framework
 		if err := remove(ctx, req.Storage, suspendKey(name)); err != nil {
 			return nil, err
 		}
+		if err := b.lookAtStatics(ctx, req.Storage, name); err != nil {
+			return nil, err
+		}
 		b.Logger().Info("resumed", "name", name, "by", b.callerOf(req).String())
 	}
 	resp := &logical.Response{}

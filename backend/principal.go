@@ -43,7 +43,7 @@ func principalNameSlot(name string) string { return "principal named " + name }
 
 // principal returns the principal of a role, and makes it if needed. Zero where
 // the provider keeps none.
-func (b *backend) principal(ctx context.Context, s logical.Storage, conn *connection, role *roleEntry) (provider.Principal, error) {
+func (b *backend) principal(ctx context.Context, s logical.Storage, conn *connection, role *keyRole) (provider.Principal, error) {
 	if _, ok := conn.client.(provider.PrincipalKeeper); !ok {
 		return provider.Principal{}, nil
 	}
@@ -72,7 +72,7 @@ func (b *backend) principal(ctx context.Context, s logical.Storage, conn *connec
 	return entry.Principal, nil
 }
 
-func (b *backend) makePrincipal(ctx context.Context, s logical.Storage, conn *connection, role *roleEntry, key string) (provider.Principal, error) {
+func (b *backend) makePrincipal(ctx context.Context, s logical.Storage, conn *connection, role *keyRole, key string) (provider.Principal, error) {
 	mount, err := b.mount(ctx, s)
 	if err != nil {
 		return provider.Principal{}, err
@@ -107,7 +107,7 @@ func (b *backend) makePrincipal(ctx context.Context, s logical.Storage, conn *co
 
 // forgetPrincipal makes the next issue look for the principal again, after the
 // provider has said that the one on record does not exist.
-func (b *backend) forgetPrincipal(ctx context.Context, s logical.Storage, conn *connection, role *roleEntry, gone provider.Principal) error {
+func (b *backend) forgetPrincipal(ctx context.Context, s logical.Storage, conn *connection, role *keyRole, gone provider.Principal) error {
 	release, err := b.slots.acquire(ctx, principalSlot(conn.name, role.name))
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (b *backend) sweepPrincipal(ctx context.Context, s logical.Storage, p point
 
 // usesPrincipal reports whether the role exists and still mints under p.
 func (b *backend) usesPrincipal(ctx context.Context, s logical.Storage, p pointer) (bool, error) {
-	role, err := loadRole(ctx, s, p.role)
+	role, err := loadKeyRole(ctx, s, p.role)
 	if err != nil || role == nil || role.Config != p.config {
 		return false, err
 	}

@@ -10,7 +10,8 @@ import (
 	"github.com/hashicorp/vault/sdk/rotation"
 )
 
-// This file says when an admin key is rotated by itself.
+// This file says when a key is rotated by itself: the admin key of a connection, or
+// that of a static role.
 //
 //   - The fields have the names and meanings of the SDK's automated rotation, and
 //     its scheduler, which is plain Go, reads them. Vault's own rotation manager is
@@ -20,11 +21,11 @@ import (
 //     was missed, or the schedule was written anew.
 //   - A rotation that is late is made once, however much it is late. One that has
 //     missed its window waits for the next.
-//   - A key that expires is rotated when two thirds of its life are over, whatever
-//     the schedule says.
+//   - A key that is about to expire is rotated before, whatever the schedule says.
+//   - A clock that goes back is told by a next time that lies too far ahead.
 
-// A rotationEntry is the part of a stored connection that is about rotation. Zero
-// times are none.
+// A rotationEntry is the part of a stored connection or static role that is about
+// rotation. Zero times are none.
 type rotationEntry struct {
 	Period   seconds `json:"rotation_period,omitempty"`
 	Schedule string  `json:"rotation_schedule,omitempty"` // cron, in UTC; only without a period
@@ -92,23 +93,24 @@ func rfc3339(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// apply applies a write, and checks what comes of it.
-func (r *rotationEntry) apply(d *framework.FieldData, now time.Time) error {
+// apply applies a write, and checks what comes of it. The overlap is a field of
+// another name in each kind of write.
+func (r *rotationEntry) apply(d *framework.FieldData, overlap string, longest time.Duration, now time.Time) error {
 	set(d, "rotation_schedule", &r.Schedule)
 	set(d, "disable_automated_rotation", &r.Disabled)
 	err := firstError(
 		setSeconds(d, "rotation_period", &r.Period, 0, longestTTL),
 		setSeconds(d, "rotation_window", &r.Window, 0, longestTTL),
-		setSeconds(d, "rotation_overlap", &r.Overlap, 0, maxOverlap),
+		setSeconds(d, overlap, &r.Overlap, 0, longest),
 		setSeconds(d, "admin_key_ttl", &r.KeyTTL, 0, longestTTL),
 	)
 	if err != nil {
 		return err
 	}
-	return r.check(now)
+	return r.check(overlap, now)
 }
 
-func (r *rotationEntry) check(now time.Time) error {
+func (r *rotationEntry) check(overlap string, now time.Time) error {
 	switch period, window := r.Period.duration(), r.Window.duration(); {
 	case period > 0 && r.Schedule != "":
 		return badField("rotation_schedule", "and rotation_period are both set; clear one, with rotation_period=0 or rotation_schedule=\"\"")
@@ -122,7 +124,7 @@ func (r *rotationEntry) check(now time.Time) error {
 	if _, err := parseSchedule(r.Schedule); err != nil {
 		return err
 	}
-	return r.checkAgainstInterval(now)
+	return r.checkAgainstInterval(overlap, now)
 }
 
 // parseSchedule reads a cron schedule; nil for none. A time zone would be ignored
@@ -143,14 +145,14 @@ func parseSchedule(schedule string) (*rotation.RotationSchedule, error) {
 }
 
 // checkAgainstInterval checks what depends on the time between two rotations.
-func (r *rotationEntry) checkAgainstInterval(now time.Time) error {
+func (r *rotationEntry) checkAgainstInterval(field string, now time.Time) error {
 	shortest, longest := r.intervals(now.UTC())
 	overlap, ttl := r.Overlap.duration(), r.KeyTTL.duration()
 	switch {
 	case r.Schedule != "" && longest == 0:
 		return badField("rotation_schedule", "never comes; give one that does")
 	case longest > 0 && overlap >= shortest:
-		return badField("rotation_overlap", "%s is not shorter than the time between two rotations, which is %s; lower it, or rotate less often", overlap, shortest)
+		return badField(field, "%s is not shorter than the time between two rotations, which is %s; lower it, or rotate less often", overlap, shortest)
 	case ttl > 0 && (longest == 0 || r.Disabled):
 		return badField("admin_key_ttl", "needs automated rotation, or the connection would lose its admin key; give rotation_period or rotation_schedule, or clear it with admin_key_ttl=0")
 	case ttl > 0 && ttl < 3*longest:
@@ -212,19 +214,37 @@ func (r *rotationEntry) replan(now time.Time) {
 	r.planFrom(r.Last)
 }
 
-// rotateAt is when the sweep rotates next; zero for never.
-func (e *configEntry) rotateAt() time.Time {
-	at := e.Rotation.Next
+// at is when the sweep rotates next, if before is when it must have, at the latest;
+// zero for never.
+func (r *rotationEntry) at(before time.Time) time.Time {
+	at := r.Next
 	if at.IsZero() {
 		return at
 	}
-	if before := e.rotateBefore(); !before.IsZero() && before.Before(at) {
+	if !before.IsZero() && before.Before(at) {
 		at = before
 	}
-	if e.Rotation.RetryAt.After(at) {
-		return e.Rotation.RetryAt
+	if r.RetryAt.After(at) {
+		return r.RetryAt
 	}
 	return at
+}
+
+// missed reports whether a rotation that is due may not be made any more, because
+// its window is over. That of a key that is about to expire is made all the same.
+func (r *rotationEntry) missed(before, now time.Time) bool {
+	if !before.IsZero() && !now.Before(before) {
+		return false
+	}
+	return !rotation.DefaultScheduler.IsInsideRotationWindow(
+		&rotation.RotationSchedule{RotationWindow: r.Window.duration(), NextVaultRotation: r.Next}, now)
+}
+
+// rotateAt is when the sweep rotates the admin key next; zero for never.
+func (e *configEntry) rotateAt() time.Time { return e.Rotation.at(e.rotateBefore()) }
+
+func (e *configEntry) missedWindow(now time.Time) bool {
+	return e.Rotation.missed(e.rotateBefore(), now)
 }
 
 // rotateBefore is when an admin key that expires has two thirds of its life behind
@@ -236,44 +256,35 @@ func (e *configEntry) rotateBefore() time.Time {
 	return e.AdminKeyExpires.Add(-e.AdminKeyExpires.Sub(e.Rotation.Last) / 3)
 }
 
-// missedWindow reports whether a rotation that is due may not be made any more. A
-// key that is about to expire is rotated all the same.
-func (e *configEntry) missedWindow(now time.Time) bool {
-	if before := e.rotateBefore(); !before.IsZero() && !now.Before(before) {
-		return false
-	}
-	window := e.Rotation.Window.duration()
-	return !rotation.DefaultScheduler.IsInsideRotationWindow(
-		&rotation.RotationSchedule{RotationWindow: window, NextVaultRotation: e.Rotation.Next}, now)
-}
-
 // failed notes an attempt that has failed, and when the next one is made.
-func (r *rotationEntry) failed(now time.Time, err error) {
+func (r *rotationEntry) failed(now time.Time, noun string, err error) {
 	r.Failures++
 	r.RetryAt = now.Add(retryDelay(r.Failures))
-	r.LastError = fmt.Sprintf("%s: rotation of the admin key: %s", now.UTC().Format(time.RFC3339), err)
+	r.LastError = fmt.Sprintf("%s: rotation of the %s: %s", now.UTC().Format(time.RFC3339), noun, err)
 }
 
 var errMissedWindow = errors.New("the rotation_window was over before the key could be rotated; the next time is in next_vault_rotation")
 
 // skip gives up the scheduled time whose window is over.
-func (r *rotationEntry) skip(now time.Time) {
-	r.failed(now, errMissedWindow)
+func (r *rotationEntry) skip(now time.Time, noun string) {
+	r.failed(now, noun, errMissedWindow)
 	r.Failures, r.RetryAt = 0, time.Time{}
 	r.planFrom(now)
 }
 
-// correct plans anew if the clock was ahead at the last rotation or failure, and
-// reports whether it was.
+// correct plans anew if the clock was ahead when the next time was planned, or the
+// last failure was noted, and reports whether it was.
 func (r *rotationEntry) correct(now time.Time) bool {
-	late := now.Add(clockTolerance)
-	if !r.Last.After(late) && !r.RetryAt.After(late.Add(retryDelays[len(retryDelays)-1])) {
+	planned := *r
+	planned.planFrom(now)
+	switch late := now.Add(clockTolerance); {
+	case r.Next.After(planned.Next.Add(clockTolerance)):
+	case r.RetryAt.After(late.Add(retryDelays[len(retryDelays)-1])):
+		planned.Next = r.Next
+	default:
 		return false
 	}
-	if r.Last.After(late) {
-		r.Last = now
-	}
-	r.replan(now)
+	r.Next, r.Failures, r.RetryAt = planned.Next, 0, time.Time{}
 	return true
 }
 

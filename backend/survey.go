@@ -133,12 +133,8 @@ func (v *survey) readAdminIDs(ctx context.Context) error {
 // readRoles notes the names of the principals that roles have, or would get: after a
 // restore of Vault, one that is not on record is found again by its name.
 func (v *survey) readRoles(ctx context.Context) error {
-	return walk(ctx, v.storage, rolePrefix, func(key string) error {
-		role, err := loadRole(ctx, v.storage, strings.TrimPrefix(key, rolePrefix))
-		if role != nil {
-			v.ofRoles[principalName(v.mount, role.Config, role.name, v.conn.provider.Limits().NameLength)] = true
-		}
-		return err
+	return walkKeyRoles(ctx, v.storage, "", func(role *keyRole) {
+		v.ofRoles[principalName(v.mount, role.Config, role.name, v.conn.provider.Limits().NameLength)] = true
 	})
 }
 

@@ -103,20 +103,17 @@ func resumePath(name string) string {
 	return "resume/" + name
 }
 
-// rolesUnder returns the stored roles that a name stands for.
+// rolesUnder returns the stored roles, static ones too, that a name stands for.
 func rolesUnder(ctx context.Context, s logical.Storage, name string) ([]string, error) {
 	if !subtree(name) {
-		role, err := loadRole(ctx, s, name)
+		role, err := loadKeyRole(ctx, s, name)
 		if err != nil || role == nil {
 			return nil, err
 		}
 		return []string{name}, nil
 	}
 	var roles []string
-	err := walk(ctx, s, rolePrefix+name, func(key string) error {
-		roles = append(roles, strings.TrimPrefix(key, rolePrefix))
-		return nil
-	})
+	err := walkKeyRoles(ctx, s, name, func(role *keyRole) { roles = append(roles, role.name) })
 	return roles, err
 }
 

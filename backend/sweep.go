@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +13,8 @@ import (
 )
 
 // This file finishes what was left: creates without an answer, keys whose holder
-// is lost, deletions that failed, service accounts whose role is gone, rotations.
+// is lost, deletions that failed, service accounts whose role is gone, rotations of
+// admin keys and of the keys of static roles.
 //
 //   - It looks only at what is due, by the time index; once the mount is being
 //     disabled, everything is due.
@@ -182,6 +184,8 @@ func (r *sweepRun) connection(ctx context.Context, config string, tasks []task) 
 		switch {
 		case t.principal():
 			principals = append(principals, t)
+		case t.static():
+			queue.statics = append(queue.statics, t)
 		case t.admin():
 			admins = append(admins, t)
 		default:
@@ -198,6 +202,7 @@ func (r *sweepRun) connection(ctx context.Context, config string, tasks []task) 
 	aside(func(ctx context.Context) { queue.adminKey(ctx, admins) })
 	queue.work(ctx, records, workers, queue.look)
 	aside(queue.settleAll)
+	aside(func(ctx context.Context) { queue.work(ctx, onceEach(queue.statics), workers, queue.static) })
 	queue.work(ctx, queue.doomed, workers, queue.delete)
 	wg.Wait()
 	if r.tainted && queue.busy.Load() {
@@ -207,6 +212,21 @@ func (r *sweepRun) connection(ctx context.Context, config string, tasks []task) 
 		return
 	}
 	queue.work(ctx, principals, 1, queue.principal)
+}
+
+// onceEach drops those tasks about a static role that do not come from the time
+// index, if another one does.
+func onceEach(tasks []task) []task {
+	indexed := map[string]bool{}
+	for _, t := range tasks {
+		indexed[t.role] = indexed[t.role] || t.hint != ""
+	}
+	seen := map[string]bool{}
+	return slices.DeleteFunc(tasks, func(t task) bool {
+		repeated := t.hint == "" && (indexed[t.role] || seen[t.role])
+		seen[t.role] = true
+		return repeated
+	})
 }
 
 // forget removes a task's entry from the time index.

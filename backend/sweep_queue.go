@@ -21,6 +21,7 @@ type sweepQueue struct {
 	mu       sync.Mutex
 	pendings []heldPending
 	doomed   []task // whose keys are to be deleted
+	statics  []task // static roles that are to be looked at
 }
 
 // A heldPending is a pending record whose slot is held until it is settled.
@@ -98,6 +99,10 @@ func (q *sweepQueue) look(ctx context.Context, t task) {
 		q.outcome(ctx, t, true, nil)
 	case !r.due(rec):
 		q.notDue(ctx, t, rec)
+	case rec.Kind == static && rec.State == active && !r.tainted && !r.chosen:
+		// The role says what becomes of it.
+		q.add(func() { q.statics = append(q.statics, task{pointer: staticPointer(rec.Config, rec.Role)}) })
+		r.leave(t)
 	case rec.State == pending:
 		held = true
 		q.add(func() { q.pendings = append(q.pendings, heldPending{task: t, rec: *rec, release: release}) })
@@ -114,6 +119,11 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 		return rec
 	}
 	if rec.State == active || rec.State == revoking && (rec.Attempts > 0 || rec.Due.After(r.now())) {
+		if rec.Kind == static && rec.State == active { // its role needs another one
+			if err := r.ledger(r.storage).hint(ctx, staticPointer(rec.Config, rec.Role), r.now()); err != nil {
+				r.Logger().Warn("a static role gets its next key up to an hour later", "role", rec.Role, "error", err)
+			}
+		}
 		next, err := r.ledger(r.storage).hurry(ctx, rec)
 		if err != nil {
 			r.Logger().Warn("a record could not be marked for deletion", "id", rec.ID, "error", err)
@@ -170,11 +180,11 @@ func (q *sweepQueue) delete(ctx context.Context, t task) {
 		q.notDue(ctx, t, rec)
 		return
 	}
+	if !r.tainted && !r.chosen && !q.ended(ctx, rec) {
+		r.leave(t)
+		return
+	}
 	if rec.State == active && !r.tainted && !r.chosen {
-		if !q.ended(ctx, rec) {
-			r.leave(t)
-			return
-		}
 		r.Logger().Info("a key has outlived its lease; deleting it", "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID)
 	}
 	err = r.kill(ctx, r.storage, *rec)
@@ -184,10 +194,23 @@ func (q *sweepQueue) delete(ctx context.Context, t task) {
 // clockTolerance is by how much a provider's clock may lie behind ours.
 const clockTolerance = 5 * time.Minute
 
-// ended reports whether an active key has ended by its provider's clock too. Were
-// ours to jump ahead, every lease would look over, while their holders still use
-// the keys. Where the provider's time is not known, ours decides.
+// stillUsed is until when somebody may use the key of a record; zero if nobody does.
+func (r record) stillUsed() time.Time {
+	if r.State == active {
+		return r.Due
+	}
+	return r.NotBefore
+}
+
+// ended reports whether the time in which somebody uses a key is over by its
+// provider's clock too. Were ours to jump ahead, every lease and every overlap would
+// look over, while their holders still use the keys. Where the provider's time is not
+// known, ours decides.
 func (q *sweepQueue) ended(ctx context.Context, rec *record) bool {
+	end := rec.stillUsed()
+	if end.IsZero() {
+		return true
+	}
 	conn, err := q.run.backend.connection(ctx, q.run.storage, q.config)
 	if err != nil {
 		return true // the deletion will say so
@@ -198,7 +221,7 @@ func (q *sweepQueue) ended(ctx context.Context, rec *record) bool {
 		}
 	})
 	now, known := conn.transport.Now()
-	if !known || !now.Add(clockTolerance).Before(rec.Due) {
+	if !known || !now.Add(clockTolerance).Before(end) {
 		return true
 	}
 	q.run.Logger().Warn("a key looks over, but not by its provider's clock; is this node's clock ahead?", "role", rec.Role, "config", rec.Config, "id", rec.ID, "provider_time", now.UTC().Format(time.RFC3339))
@@ -219,6 +242,52 @@ func (q *sweepQueue) slot(t task) (release func(), ok bool) {
 		q.run.leave(t)
 	}
 	return release, ok
+}
+
+// staticTime is what must be left of a sweep for the rotation of one more key.
+const staticTime = 10 * time.Second
+
+// static tends a static role. One that is being written or rotated is left.
+func (q *sweepQueue) static(ctx context.Context, t task) {
+	r := q.run
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < staticTime {
+		r.leave(t)
+		return
+	}
+	release, ok := r.slots.try(staticSlot(t.role))
+	if !ok {
+		r.leave(t)
+		return
+	}
+	defer release()
+	before, after, err := r.tendStatic(ctx, r.storage, t.role)
+	if err != nil {
+		r.failed.Add(1)
+		r.Logger().Warn("sweep: a static role is left for a later try", "config", t.config, "role", t.role, "error", err)
+		if blamesConnection(err) && ctx.Err() == nil {
+			q.inARow.Add(1)
+		}
+	} else {
+		r.done.Add(1)
+		q.inARow.Store(0)
+	}
+	switch {
+	case t.hint == "":
+	case t.hint == after && err != nil, r.staticDue(ctx, t, after):
+		r.stays(t)
+	case t.hint != before || t.hint == after: // else it is removed already
+		r.forget(ctx, t)
+	}
+}
+
+// staticDue reports whether an entry of the time index still announces something.
+// That of a suspended role does not: to lift the suspension is to announce it anew.
+func (r *sweepRun) staticDue(ctx context.Context, t task, due string) bool {
+	if t.hint != due {
+		return false
+	}
+	suspended, err := suspensionOf(ctx, r.storage, t.role)
+	return err != nil || suspended == nil
 }
 
 // adminKey tends the connection's admin key, if any task is about it.

@@ -1,0 +1,190 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// A keyRole is what roles and static roles have in common: where their keys are
+// minted, what they are named, and who answers for them. No role has the name of a
+// static role.
+type keyRole struct {
+	Config        string            `json:"config_name"`
+	NameTemplate  string            `json:"name_template,omitempty"`
+	RequireEntity bool              `json:"require_entity,omitempty"`
+	Metadata      map[string]string `json:"metadata,omitempty"`
+	Fields        provider.Values   `json:"fields,omitempty"` // the provider's own
+
+	name string // from where it is stored
+}
+
+// roleCheckBudget bounds the question whether what a role names exists.
+const roleCheckBudget = 10 * time.Second
+
+func (r keyRole) clone() keyRole {
+	r.Metadata = maps.Clone(r.Metadata)
+	r.Fields = maps.Clone(r.Fields)
+	if r.Fields == nil {
+		r.Fields = provider.Values{}
+	}
+	return r
+}
+
+// keyRoleFields are the fields of a write that are common to both.
+func (b *backend) keyRoleFields() map[string]*framework.FieldSchema {
+	fields := map[string]*framework.FieldSchema{
+		"name":           {Type: framework.TypeString, Description: "Name of the role; slashes make a tree.", Required: true},
+		"config_name":    {Type: framework.TypeString, Description: "Connection through which keys are minted. Required."},
+		"name_template":  {Type: framework.TypeString, Description: "Template for the middle of a key's name at the provider, over .RoleName, .DisplayName, .EntityID, .EntityName and .Metadata."},
+		"require_entity": {Type: framework.TypeBool, Description: "Refuse callers without an identity entity."},
+		"metadata":       {Type: framework.TypeKVPairs, Description: "Facts about the role, such as owner, environment or ticket; recorded with each key."},
+	}
+	maps.Copy(fields, b.registry.RoleFields())
+	return fields
+}
+
+// apply applies a write, and checks what comes of it as far as that needs no call.
+func (r *keyRole) apply(ctx context.Context, b *backend, s logical.Storage, d *framework.FieldData) (*connection, error) {
+	set(d, "config_name", &r.Config)
+	set(d, "name_template", &r.NameTemplate)
+	set(d, "require_entity", &r.RequireEntity)
+	set(d, "metadata", &r.Metadata)
+	if r.Config == "" {
+		return nil, badField("config_name", "is missing; give the name of a connection under config/")
+	}
+	conn, err := b.connection(ctx, s, r.Config)
+	if errors.Is(err, errNoConnection) {
+		return nil, badField("config_name", "connection %q does not exist; write config/%s first", r.Config, r.Config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return conn, firstErrorOf(
+		func() error {
+			return setProviderFields(d, b.registry.RoleFields(), conn.provider.RoleFields(), conn.provider, r.Fields)
+		},
+		func() error { return checkTemplate(r.NameTemplate) },
+		func() error { return conn.allows(r) },
+	)
+}
+
+// keyRoleData is a read of the common fields, and of what suspends the role.
+func (b *backend) keyRoleData(ctx context.Context, s logical.Storage, r *keyRole) (map[string]any, error) {
+	suspended, err := suspensionOf(ctx, s, r.name)
+	if err != nil {
+		return nil, err
+	}
+	data := map[string]any{
+		"config_name":    r.Config,
+		"name_template":  r.NameTemplate,
+		"require_entity": r.RequireEntity,
+		"metadata":       nonNilMap(r.Metadata),
+		"suspended":      suspended != nil,
+	}
+	if suspended != nil {
+		maps.Copy(data, suspended.data())
+	}
+	providerFields(b.roleFields(ctx, s, r.Config), r.Fields, data)
+	return data, nil
+}
+
+// roleFields are the fields that the provider of a connection declares. Without
+// the connection, those of all providers.
+func (b *backend) roleFields(ctx context.Context, s logical.Storage, config string) map[string]*framework.FieldSchema {
+	if conn, err := b.connection(ctx, s, config); err == nil {
+		return conn.provider.RoleFields()
+	}
+	return b.registry.RoleFields()
+}
+
+// mintsAlike reports whether two versions of a role mint in the same place.
+func mintsAlike(conn *connection, old, next *keyRole) bool {
+	return old.Config == next.Config && conn.provider.Scope(old.Fields) == conn.provider.Scope(next.Fields)
+}
+
+// checkRoleAt asks the provider whether what a role names exists, if that has
+// changed; old is nil for a new role. A provider that cannot be asked does not keep
+// a role from being written: then there is a warning.
+func (b *backend) checkRoleAt(ctx context.Context, conn *connection, old, next *keyRole) (warning string, err error) {
+	checker, ok := conn.client.(provider.RoleChecker)
+	if !ok || old != nil && mintsAlike(conn, old, next) {
+		return "", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, roleCheckBudget)
+	defer cancel()
+	err = checker.CheckRoleAt(ctx, next.Fields)
+	if _, bad := errors.AsType[*provider.FieldError](err); bad || err == nil {
+		return "", err
+	}
+	return fmt.Sprintf("the role is stored, but the provider could not be asked whether %q exists: %s", conn.provider.Scope(next.Fields), b.noted(conn, err)), nil
+}
+
+// mayAsk refuses a caller who may not have a key of the role.
+func (r *keyRole) mayAsk(ctx context.Context, req *logical.Request) error {
+	if err := mayUse(ctx, req.Storage, r.name); err != nil {
+		return err
+	}
+	if r.RequireEntity && req.EntityID == "" {
+		return errNoEntity(r.name)
+	}
+	return nil
+}
+
+// loadKeyRole returns what is stored under a name, be it a role or a static role;
+// nil if neither is.
+func loadKeyRole(ctx context.Context, s logical.Storage, name string) (*keyRole, error) {
+	role, err := loadRole(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
+	if role != nil {
+		return &role.keyRole, nil
+	}
+	static, err := loadStatic(ctx, s, name)
+	if err != nil || static == nil {
+		return nil, err
+	}
+	return &static.keyRole, nil
+}
+
+// walkKeyRoles calls visit with all roles and static roles below a part of a name.
+func walkKeyRoles(ctx context.Context, s logical.Storage, part string, visit func(*keyRole)) error {
+	for _, prefix := range []string{rolePrefix, staticPrefix} {
+		err := walk(ctx, s, prefix+part, func(key string) error {
+			role, err := load[keyRole](ctx, s, key)
+			if role != nil {
+				role.name = strings.TrimPrefix(key, prefix)
+				visit(role)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listNames answers a LIST of the names below a part of a tree.
+func listNames(ctx context.Context, s logical.Storage, root string, d *framework.FieldData) (*logical.Response, error) {
+	prefix := d.Get("prefix").(string)
+	if prefix != "" {
+		if err := checkName(strings.TrimSuffix(prefix, "/")); err != nil {
+			return nil, err
+		}
+	}
+	names, err := list(ctx, s, root+prefix)
+	if err != nil {
+		return nil, err
+	}
+	return logical.ListResponse(names), nil
+}
