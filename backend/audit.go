@@ -23,9 +23,14 @@ const (
 	ownerless class = "ownerless" // nobody is known who answers for it
 	stale     class = "stale"     // older than max_age
 	idle      class = "idle"      // not used for max_idle
+	overdue   class = "overdue"   // its rotation is late, or fails
 )
 
-var classes = []class{unmanaged, missing, orphaned, ownerless, stale, idle}
+var classes = []class{unmanaged, missing, orphaned, ownerless, stale, idle, overdue}
+
+// overdueAfter is how late a rotation is that calls for attention: the sweep comes
+// once a minute, and many rotations at once take turns.
+const overdueAfter = 10 * time.Minute
 
 // findingsShown is how many findings of a class are told; all are counted.
 const findingsShown = 100
@@ -73,6 +78,9 @@ func (a *audit) run(ctx context.Context) error {
 	if err := a.readLedger(asking, a.checkRecord); err != nil {
 		return err
 	}
+	if err := a.checkRotations(asking); err != nil {
+		return err
+	}
 	a.readScopes(asking)
 	a.eachKey(asking, func(key listedKey) { a.checkKey(ctx, key) }, a.orphan)
 	return a.checkMissing(ctx)
@@ -102,8 +110,11 @@ func (a *audit) checkRecord(rec record) {
 // entity that was deleted in Vault answers for nothing.
 func (a *audit) withoutOwner(rec record) string {
 	if rec.EntityID == "" {
-		if rec.Metadata[ownerMetadata] != "" {
+		switch {
+		case rec.Metadata[ownerMetadata] != "":
 			return ""
+		case rec.Kind == static:
+			return fmt.Sprintf("of a static role without metadata %q", ownerMetadata)
 		}
 		return fmt.Sprintf("issued to a token without an entity, under a role without metadata %q", ownerMetadata)
 	}
@@ -113,6 +124,49 @@ func (a *audit) withoutOwner(rec record) string {
 		a.entities[rec.EntityID] = why
 	}
 	return why
+}
+
+// checkRotations looks at the rotations of the connection and of its static roles. It
+// asks the provider nothing.
+func (a *audit) checkRotations(ctx context.Context) error {
+	config := a.conn.entry
+	if why := config.Rotation.trouble(config.rotateDue(), a.began); why != "" {
+		a.add(overdue, func() finding {
+			return finding{
+				kind: admin, keyID: config.AdminKeyID, id: config.AdminRecord, createdAt: config.Rotation.Last,
+				why: why, remedy: fmt.Sprintf("vault write -f %srotate-root/%s", a.path, a.conn.name),
+			}
+		})
+	}
+	return walkStatics(ctx, a.storage, func(e *staticEntry) error {
+		if e.Config != a.conn.name {
+			return nil
+		}
+		return a.checkStatic(ctx, e)
+	})
+}
+
+func (a *audit) checkStatic(ctx context.Context, e *staticEntry) error {
+	why := e.Rotation.trouble(e.rotateDue(), a.began)
+	if why == "" {
+		return nil
+	}
+	suspended, err := suspensionOf(ctx, a.storage, e.name)
+	if err != nil {
+		return err
+	}
+	remedy := fmt.Sprintf("vault write -f %srotate-role/%s", a.path, e.name)
+	if suspended != nil {
+		why, remedy = "the role is suspended; "+why, suspended.resumeCommand(a.path)
+	}
+	a.add(overdue, func() finding {
+		f := finding{kind: static, role: e.name, owner: e.Metadata[ownerMetadata], createdAt: e.Rotation.Last, why: why, remedy: remedy}
+		if e.Key != nil {
+			f.keyID, f.name, f.id = e.Key.KeyID, e.Key.Name, e.Key.Record
+		}
+		return f
+	})
+	return nil
 }
 
 func (a *audit) whatOfEntity(id string) string {
@@ -221,8 +275,11 @@ func (a *audit) ofRecord(rec record) finding {
 		id: rec.ID, role: rec.Role, createdAt: rec.CreatedAt,
 		remedy: fmt.Sprintf("vault write %srevoke id=%s", a.path, rec.ID),
 	}
-	if rec.Kind == admin {
+	switch {
+	case rec.Kind == admin:
 		f.remedy = fmt.Sprintf("vault write -f %srotate-root/%s", a.path, a.conn.name)
+	case rec.Kind == static && rec.State == active:
+		f.remedy = fmt.Sprintf("vault write -f %srotate-role/%s", a.path, rec.Role)
 	}
 	return f
 }

@@ -118,9 +118,9 @@ func (r *sweepRun) holdersDue(ctx context.Context) ([]task, error) {
 		tasks = append(tasks, task{pointer: adminPointer(config)})
 	}
 	err = walk(ctx, r.storage, staticPrefix, func(key string) error {
-		role, err := load[keyRole](ctx, r.storage, key)
-		if role != nil {
-			tasks = append(tasks, task{pointer: staticPointer(role.Config, strings.TrimPrefix(key, staticPrefix))})
+		e, err := loadAnyStatic(ctx, r.storage, strings.TrimPrefix(key, staticPrefix))
+		if e != nil {
+			tasks = append(tasks, task{pointer: staticPointer(e.Config, e.name)})
 		}
 		return err
 	})

@@ -83,6 +83,7 @@ func auditFields() map[string]*framework.FieldSchema {
 		ownerless: "Keys for which nobody answers: no entity asked for them, or it is deleted or disabled",
 		stale:     "Keys older than max_age",
 		idle:      "Keys that were not used for max_idle",
+		overdue:   "Static roles, and the admin key, whose rotation is late or fails",
 	} {
 		fields[string(c)] = &framework.FieldSchema{Type: framework.TypeMap, Description: what + ": count, and items, the first 100."}
 	}

@@ -240,6 +240,30 @@ func (r *rotationEntry) missed(before, now time.Time) bool {
 		&rotation.RotationSchedule{RotationWindow: r.Window.duration(), NextVaultRotation: r.Next}, now)
 }
 
+// due is when the next rotation should be made, however often it has failed; zero for
+// never.
+func (r *rotationEntry) due(before time.Time) time.Time {
+	planned := *r
+	planned.RetryAt = time.Time{}
+	return planned.at(before)
+}
+
+// trouble says what is wrong with a rotation that is due at; empty if nothing is.
+func (r *rotationEntry) trouble(due, now time.Time) string {
+	late := now.Sub(due)
+	switch {
+	case due.IsZero() || r.Failures == 0 && late <= overdueAfter:
+		return ""
+	case r.LastError == "":
+		return fmt.Sprintf("its rotation is due since %s", rfc3339(due))
+	case r.Failures == 0:
+		return fmt.Sprintf("its rotation is due since %s; %s", rfc3339(due), r.LastError)
+	}
+	return fmt.Sprintf("its rotation was due at %s and has failed %d times; %s", rfc3339(due), r.Failures, r.LastError)
+}
+
+func (e *configEntry) rotateDue() time.Time { return e.Rotation.due(e.rotateBefore()) }
+
 // rotateAt is when the sweep rotates the admin key next; zero for never.
 func (e *configEntry) rotateAt() time.Time { return e.Rotation.at(e.rotateBefore()) }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -135,6 +136,18 @@ func loadAnyStatic(ctx context.Context, s logical.Storage, name string) (*static
 	return e, err
 }
 
+// walkStatics calls visit with every static role, but for those that are being
+// deleted.
+func walkStatics(ctx context.Context, s logical.Storage, visit func(*staticEntry) error) error {
+	return walk(ctx, s, staticPrefix, func(key string) error {
+		e, err := loadStatic(ctx, s, strings.TrimPrefix(key, staticPrefix))
+		if err != nil || e == nil {
+			return err
+		}
+		return visit(e)
+	})
+}
+
 // rotateAt is when the sweep rotates next. A role without a key is due since it lost
 // it.
 func (e *staticEntry) rotateAt() time.Time {
@@ -163,16 +176,12 @@ func (e *staticEntry) missedWindow(now time.Time) bool {
 	return e.Key != nil && e.Rotation.missed(e.rotateBefore(), now)
 }
 
-// overdue is for how long the next rotation is overdue; zero if it is not.
-func (e *staticEntry) overdue(now time.Time) time.Duration {
+// rotateDue is when the next rotation should be made, however often it has failed.
+func (e *staticEntry) rotateDue() time.Time {
 	if e.Key == nil {
-		return now.Sub(e.VacantSince)
+		return e.VacantSince
 	}
-	at := e.Rotation.Next
-	if before := e.rotateBefore(); !before.IsZero() && before.Before(at) {
-		at = before
-	}
-	return max(0, now.Sub(at))
+	return e.Rotation.due(e.rotateBefore())
 }
 
 // ttl is how many seconds after now a reader should ask again: at the next rotation,
@@ -180,7 +189,7 @@ func (e *staticEntry) overdue(now time.Time) time.Duration {
 // rotations, whatever the clock does.
 func (e *staticEntry) ttl(now time.Time) int64 {
 	left := e.rotateAt().Sub(now)
-	if e.overdue(now) > 0 {
+	if e.rotateDue().Before(now) {
 		left = max(left, overdueTTL)
 	} else {
 		left = min(left, e.period().duration())

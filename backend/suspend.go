@@ -103,6 +103,14 @@ func resumePath(name string) string {
 	return "resume/" + name
 }
 
+// resumeCommand lifts a suspension, on a mount of a path.
+func (s *suspension) resumeCommand(mount string) string {
+	if subtree(s.name) {
+		return fmt.Sprintf("vault write %sresume/%s subtree=true", mount, strings.TrimSuffix(s.name, "/"))
+	}
+	return fmt.Sprintf("vault write -f %sresume/%s", mount, s.name)
+}
+
 // rolesUnder returns the stored roles, static ones too, that a name stands for.
 func rolesUnder(ctx context.Context, s logical.Storage, name string) ([]string, error) {
 	if !subtree(name) {
