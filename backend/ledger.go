@@ -181,7 +181,13 @@ func (l ledger) extend(ctx context.Context, rec record, expires, due time.Time) 
 func (l ledger) adopt(ctx context.Context, rec record) (record, error) {
 	rec.Version, rec.State, rec.Adopted = recordVersion, active, true
 	rec.CreatedAt = l.now()
-	return l.move(ctx, record{}, rec)
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	if err := l.write(ctx, record{}, rec); err != nil {
+		l.unopen(ctx, rec)
+		return record{}, fmt.Errorf("record %s: %w", rec.ID, err)
+	}
+	return rec, nil
 }
 
 // use makes a key the one that its connection or static role has: it is not due any

@@ -39,6 +39,9 @@ type staticMove struct {
 // is a kill, which may hang.
 const recordPatience = 5 * time.Second
 
+// vacantRetry is how long a role that has no key waits for the next try, at the most.
+const vacantRetry = 3 * time.Minute
+
 func (b *backend) staticMove(s logical.Storage, e *staticEntry) *staticMove {
 	return &staticMove{backend: b, storage: s, name: e.name, entry: e}
 }
@@ -90,6 +93,9 @@ func (e *staticEntry) dueKey() string { return staticPointer(e.Config, e.name).d
 func (m *staticMove) change(ctx context.Context, how func(*rotationEntry)) error {
 	next := m.entry.clone()
 	how(&next.Rotation)
+	if soon := m.now().Add(vacantRetry); next.Key == nil && next.Rotation.RetryAt.After(soon) {
+		next.Rotation.RetryAt = soon
+	}
 	return m.put(ctx, next)
 }
 

@@ -272,7 +272,10 @@ func (b *backend) rotateStatic(ctx context.Context, s logical.Storage, name stri
 
 // endOverlaps ends the overlap of all keys that were replaced, now or before.
 func (m *staticMove) endOverlaps(ctx context.Context, overlap time.Duration) {
-	err := m.shorten(ctx, m.now().Add(overlap))
+	err := m.reconcile(ctx)
+	if err == nil {
+		err = m.shorten(ctx, m.now().Add(overlap))
+	}
 	if err == nil && overlap == 0 {
 		err = m.deleteGivenUp(ctx)
 	}

@@ -119,12 +119,13 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 		return rec
 	}
 	if rec.State == active || rec.State == revoking && (rec.Attempts > 0 || rec.Due.After(r.now())) {
-		if rec.Kind == static && rec.State == active { // its role needs another one
-			if err := r.ledger(r.storage).hint(ctx, staticPointer(rec.Config, rec.Role), r.now()); err != nil {
-				r.Logger().Warn("a static role gets its next key up to an hour later", "role", rec.Role, "error", err)
+		unsaid := r.sayLoss(ctx, rec)
+		next, err := r.ledger(r.storage).hurry(ctx, rec)
+		if unsaid != nil {
+			if unsaid = r.sayLoss(ctx, rec); unsaid != nil {
+				r.Logger().Warn("a static role gets its next key up to an hour later", "role", rec.Role, "error", unsaid)
 			}
 		}
-		next, err := r.ledger(r.storage).hurry(ctx, rec)
 		if err != nil {
 			r.Logger().Warn("a record could not be marked for deletion", "id", rec.ID, "error", err)
 			return rec
@@ -133,6 +134,17 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 	}
 	r.marked(rec.pointer())
 	return rec
+}
+
+// sayLoss makes the sweep look at the static role that loses its key, for it needs
+// another one.
+func (r *sweepRun) sayLoss(ctx context.Context, rec record) error {
+	if rec.Kind != static || rec.State != active {
+		return nil
+	}
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	return r.ledger(r.storage).hint(ctx, staticPointer(rec.Config, rec.Role), r.now())
 }
 
 // marked notes that the sweep will go on with a record, or that it is gone.
@@ -271,11 +283,11 @@ func (q *sweepQueue) static(ctx context.Context, t task) {
 		r.done.Add(1)
 		q.inARow.Store(0)
 	}
-	switch {
-	case t.hint == "":
-	case t.hint == after && err != nil, r.staticDue(ctx, t, after):
+	switch moved := t.hint == before && after != before; {
+	case moved: // the entry of the index is removed already
+	case err != nil || r.staticDue(ctx, t, after):
 		r.stays(t)
-	case t.hint != before || t.hint == after: // else it is removed already
+	default:
 		r.forget(ctx, t)
 	}
 }
