@@ -32,6 +32,7 @@ func commands() map[string]command {
 		"clean":   {run: (*script).cmdClean, negatable: true},
 		"crash":   {run: (*script).cmdCrash},
 		"fake":    {run: (*script).cmdFake},
+		"follow":  {run: (*script).cmdFollow, negatable: true},
 		"hangup":  {run: (*script).cmdHangup},
 		"http":    {run: (*script).cmdHTTP, negatable: true},
 		"issue":   {run: (*script).cmdIssue},

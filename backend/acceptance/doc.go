@@ -87,6 +87,13 @@
 //   - fake WORD...
 //     Ask or change the world; see below.
 //
+//   - [!] follow CALLERS PATH N WRITE_PATH [FIELD=VALUE]...
+//     So many callers read the key of a static role at PATH, call the data plane with
+//     it for a moment, and read it again, without a pause, until WRITE_PATH was
+//     written N times, one after the other. A request that Vault fails or the data
+//     plane refuses is a failure, and so are fewer keys than N+1, and a caller that
+//     did nothing meanwhile.
+//
 //   - hangup DURATION PATH
 //     Read PATH, and hang up after DURATION. An answer before that is a failure.
 //
@@ -193,8 +200,9 @@
 //   - fake other RANGE
 //     So many connections were ever made to $OTHER_URL, which answers 401.
 //
-//   - fake plant PROJECT NAME VAR
-//     Make a key that is not the engine's, and set VAR to its id.
+//   - fake plant PROJECT NAME VAR [SECRET_VAR]
+//     Make a key that is not the engine's, and set VAR to its id, and SECRET_VAR to
+//     the key.
 //
 //   - fake project PROJECT
 //     Make a project.

@@ -274,10 +274,14 @@ func (s *script) fakeOther(args []string) error {
 }
 
 func (s *script) fakePlant(ts *testscript.TestScript, args []string) error {
-	if len(args) != 3 {
-		return usage("fake plant PROJECT NAME VAR")
+	if len(args) != 3 && len(args) != 4 {
+		return usage("fake plant PROJECT NAME VAR [SECRET_VAR]")
 	}
-	ts.Setenv(args[2], s.fake.PlantKey(args[0], args[1]).ID)
+	planted := s.fake.PlantKey(args[0], args[1])
+	ts.Setenv(args[2], planted.ID)
+	if len(args) == 4 {
+		ts.Setenv(args[3], planted.Secret)
+	}
 	return nil
 }
 
