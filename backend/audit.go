@@ -98,7 +98,7 @@ func (a *audit) add(c class, describe func() finding) {
 // checkRecord looks at who answers for a key that somebody has.
 func (a *audit) checkRecord(rec record) {
 	a.records++
-	if rec.Kind == admin || rec.State != active {
+	if rec.Kind != lease || rec.State != active { // see checkStatic
 		return
 	}
 	if why := a.withoutOwner(rec); why != "" {
@@ -110,11 +110,8 @@ func (a *audit) checkRecord(rec record) {
 // entity that was deleted in Vault answers for nothing.
 func (a *audit) withoutOwner(rec record) string {
 	if rec.EntityID == "" {
-		switch {
-		case rec.Metadata[ownerMetadata] != "":
+		if rec.Metadata[ownerMetadata] != "" {
 			return ""
-		case rec.Kind == static:
-			return fmt.Sprintf("of a static role without metadata %q", ownerMetadata)
 		}
 		return fmt.Sprintf("issued to a token without an entity, under a role without metadata %q", ownerMetadata)
 	}
@@ -142,8 +139,31 @@ func (a *audit) checkRotations(ctx context.Context) error {
 		if e.Config != a.conn.name {
 			return nil
 		}
+		a.checkStaticOwner(e)
 		return a.checkStatic(ctx, e)
 	})
+}
+
+// checkStaticOwner looks at who answers for a static role: its key belongs to nobody
+// else.
+func (a *audit) checkStaticOwner(e *staticEntry) {
+	if e.Key == nil || e.Metadata[ownerMetadata] != "" {
+		return
+	}
+	a.add(ownerless, func() finding {
+		f := a.ofStatic(e).because(fmt.Sprintf("the static role has no metadata %q", ownerMetadata))
+		f.remedy = fmt.Sprintf("vault write %sstatic-roles/%s metadata=%s=…", a.path, e.name, ownerMetadata)
+		return f
+	})
+}
+
+// ofStatic describes a static role.
+func (a *audit) ofStatic(e *staticEntry) finding {
+	f := finding{kind: static, role: e.name, owner: e.Metadata[ownerMetadata], createdAt: e.Rotation.Last}
+	if e.Key != nil {
+		f.keyID, f.name, f.id = e.Key.KeyID, e.Key.Name, e.Key.Record
+	}
+	return f
 }
 
 func (a *audit) checkStatic(ctx context.Context, e *staticEntry) error {
@@ -160,10 +180,8 @@ func (a *audit) checkStatic(ctx context.Context, e *staticEntry) error {
 		why, remedy = "the role is suspended; "+why, suspended.resumeCommand(a.path)
 	}
 	a.add(overdue, func() finding {
-		f := finding{kind: static, role: e.name, owner: e.Metadata[ownerMetadata], createdAt: e.Rotation.Last, why: why, remedy: remedy}
-		if e.Key != nil {
-			f.keyID, f.name, f.id = e.Key.KeyID, e.Key.Name, e.Key.Record
-		}
+		f := a.ofStatic(e).because(why)
+		f.remedy = remedy
 		return f
 	})
 	return nil

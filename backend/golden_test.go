@@ -3,6 +3,7 @@ package backend
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,18 +55,38 @@ func TestGoldenStorageLoads(t *testing.T) {
 					decodeGolden(m, key)
 				}
 				m.wantFields("roles/team/bot", map[string]any{"config_name": "openai", "ttl": 1800, "project_id": "proj_demo", "scopes": []any{"api.model.request"}})
-				m.wantFields("config/openai", map[string]any{"provider": "openai", "expiry_grace": 600, "live_keys": 3})
+				m.wantFields("config/openai", map[string]any{"provider": "openai", "expiry_grace": 600, "live_keys": 3 + len(m.staticRecords())})
 				// All of it is due in the bubble's future; the keys are unknown to the
 				// simulator, which is success, but for the admin key: it is not its own.
 				m.do("write", "config/openai", "admin_key", m.fake.AdminKey())
 				time.Sleep(time.Until(time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)))
 				m.sweep()
 				m.wantRecords(0)
+				m.checkGoldenStatic()
 				if left := append(m.stored(indexPrefix+entityFact), m.stored(orderPrefix)...); len(left) > 0 {
 					m.t.Errorf("left in storage: %v", left)
 				}
 			})
 		})
+	}
+}
+
+// checkGoldenStatic asserts what becomes of the static roles of a release that has
+// them: the simulator does not know their keys, so one gets another, and one that was
+// being deleted is gone.
+func (m *testMount) checkGoldenStatic() {
+	m.t.Helper()
+	if len(m.stored(staticPrefix)) == 0 {
+		return
+	}
+	m.sweepFor(10 * time.Minute)
+	if got := m.stored(staticPrefix); len(got) != 1 || got[0] != "static/ops/app" {
+		m.t.Fatalf("static roles: %v", got)
+	}
+	m.wantAlive(fmt.Sprint(m.do("read", "static-creds/ops/app").Data["api_key"]), true)
+	m.sweepFor(time.Hour)
+	if got := m.staticRecords(); len(got) != 1 {
+		m.t.Errorf("records of static keys: %+v\n%s", got, m.log)
 	}
 }
 
@@ -81,6 +102,8 @@ func decodeGolden(m *testMount, key string) {
 		into = &configEntry{}
 	case rolePrefix:
 		into = &roleEntry{}
+	case staticPrefix:
+		into = &staticEntry{}
 	case ledgerPrefix:
 		into = &record{}
 	case principalPrefix:
@@ -121,6 +144,18 @@ func TestGoldenStorageIsWhatWeWrite(t *testing.T) {
 		m.do("write", "rotate-root/openai")
 		m.fake.SetKnobs(fakeopenai.Knobs{AdminKeyDelay: time.Hour})
 		m.refused(502, nil, "write", "rotate-root/openai") // leaves a candidate
+		planted := m.fake.PlantKey("proj_demo", "ada's")
+		m.do("create", "static-roles/team/app", "config_name", "openai", "project_id", "proj_demo", "scopes", "api.model.request",
+			"metadata", "owner=ada", "name_template", "x", "require_entity", true, "rotation_schedule", "0 10 * * *", "rotation_window", "1h",
+			"overlap", "1h", "api_key", planted.Secret, "key_id", planted.ID)
+		m.do("write", "rotate-role/team/app")
+		m.fake.SetKnobs(fakeopenai.Knobs{DataPlaneDelay: time.Hour})
+		m.refused(502, nil, "write", "rotate-role/team/app") // leaves a candidate
+		m.do("create", "static-roles/team/killed", "config_name", "openai", "project_id", "proj_demo", "rotation_period", "48h", "verify", false)
+		m.do("write", "revoke", "role", "team/killed")
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpCreateKey, Status: 403})
+		m.sweep() // it is vacant now
+		m.fake.ClearFaults()
 		m.do("write", "suspend/team/bot", "reason", "leaked in CI")
 		m.plantOrphan("proj_demo")
 		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpListAdminKeys, Status: 403})

@@ -56,16 +56,17 @@ func (l ledger) ofRole(ctx context.Context, config, role string) ([]record, erro
 	return recs, nil
 }
 
-// staticOf returns the records of a static role's keys, under all connections: it may
-// have moved from one to another, and have had the name of a role before.
+// staticOf returns the records of a static role's keys, under all connections that
+// there are: it may have moved from one to another, and have had the name of a role
+// before. The ledger itself is not listed: some storages read all that is below.
 func (l ledger) staticOf(ctx context.Context, role string) ([]record, error) {
-	configs, err := list(ctx, l.storage, ledgerPrefix)
+	configs, err := list(ctx, l.storage, configPrefix)
 	if err != nil {
 		return nil, err
 	}
 	var all []record
 	for _, config := range configs {
-		recs, err := l.ofRole(ctx, strings.TrimSuffix(config, "/"), role)
+		recs, err := l.ofRole(ctx, config, role)
 		if err != nil {
 			return nil, err
 		}

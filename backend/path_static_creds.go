@@ -64,21 +64,26 @@ func (b *backend) readStaticCreds(ctx context.Context, req *logical.Request, d *
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	e, err := loadStatic(ctx, req.Storage, name)
-	if err != nil || e == nil {
-		return nil, err
+	before := ""
+	for {
+		e, err := loadStatic(ctx, req.Storage, name)
+		if err != nil || e == nil {
+			return nil, err
+		}
+		if err := e.mayAsk(ctx, req); err != nil {
+			return nil, err
+		}
+		alive, err := b.staticKeyAlive(ctx, req.Storage, e)
+		switch {
+		case err != nil:
+			return nil, err
+		case alive:
+			return &logical.Response{Data: b.staticCreds(e)}, nil
+		case e.Key == nil || e.Key.Record == before:
+			return nil, errVacant(name)
+		}
+		before = e.Key.Record // a rotation may have replaced it since the role was read
 	}
-	if err := e.mayAsk(ctx, req); err != nil {
-		return nil, err
-	}
-	alive, err := b.staticKeyAlive(ctx, req.Storage, e)
-	if err != nil {
-		return nil, err
-	}
-	if !alive {
-		return nil, errVacant(name)
-	}
-	return &logical.Response{Data: b.staticCreds(e)}, nil
 }
 
 func (b *backend) staticCreds(e *staticEntry) map[string]any {

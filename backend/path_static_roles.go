@@ -85,11 +85,26 @@ func (b *backend) readStaticRole(ctx context.Context, req *logical.Request, d *f
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(data, e.data(b.now()))
+	maps.Copy(data, e.data())
+	if err := b.previousData(ctx, req.Storage, e, data); err != nil {
+		return nil, err
+	}
 	return &logical.Response{Data: data}, nil
 }
 
-func (e *staticEntry) data(now time.Time) map[string]any {
+// previousData tells of the key that was replaced, as long as it is valid.
+func (b *backend) previousData(ctx context.Context, s logical.Storage, e *staticEntry, into map[string]any) error {
+	if e.Previous == nil {
+		return nil
+	}
+	rec, err := b.ledger(s).get(ctx, pointer{config: e.Previous.Config, role: e.name, id: e.Previous.Record})
+	if err == nil && rec != nil && rec.NotBefore.After(b.now()) {
+		into["previous_key_id"], into["previous_key_valid_until"] = rec.KeyID, rfc3339(rec.NotBefore)
+	}
+	return err
+}
+
+func (e *staticEntry) data() map[string]any {
 	data := map[string]any{
 		"rotation_period":          int64(e.Rotation.Period),
 		"rotation_schedule":        e.Rotation.Schedule,
@@ -107,9 +122,6 @@ func (e *staticEntry) data(now time.Time) map[string]any {
 	}
 	if e.Key != nil {
 		data["current_key_id"] = e.Key.KeyID
-	}
-	if e.Previous != nil && e.Previous.Until.After(now) {
-		data["previous_key_id"], data["previous_key_valid_until"] = e.Previous.KeyID, rfc3339(e.Previous.Until)
 	}
 	return data
 }

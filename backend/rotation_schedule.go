@@ -248,18 +248,20 @@ func (r *rotationEntry) due(before time.Time) time.Time {
 	return planned.at(before)
 }
 
-// trouble says what is wrong with a rotation that is due at; empty if nothing is.
+// trouble says what is wrong with a rotation whose time is due; empty if nothing is.
 func (r *rotationEntry) trouble(due, now time.Time) string {
-	late := now.Sub(due)
-	switch {
-	case due.IsZero() || r.Failures == 0 && late <= overdueAfter:
-		return ""
-	case r.LastError == "":
-		return fmt.Sprintf("its rotation is due since %s", rfc3339(due))
-	case r.Failures == 0:
-		return fmt.Sprintf("its rotation is due since %s; %s", rfc3339(due), r.LastError)
+	late := !due.IsZero() && now.Sub(due) > overdueAfter
+	var parts []string
+	if late {
+		parts = append(parts, "its rotation is due since "+rfc3339(due))
 	}
-	return fmt.Sprintf("its rotation was due at %s and has failed %d times; %s", rfc3339(due), r.Failures, r.LastError)
+	if r.Failures > 0 {
+		parts = append(parts, fmt.Sprintf("attempts that failed since the last rotation: %d", r.Failures))
+	}
+	if len(parts) > 0 && r.LastError != "" {
+		parts = append(parts, r.LastError)
+	}
+	return strings.Join(parts, "; ")
 }
 
 func (e *configEntry) rotateDue() time.Time { return e.Rotation.due(e.rotateBefore()) }

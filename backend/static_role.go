@@ -276,5 +276,5 @@ func errRotatingStatic(name string) error {
 
 // errVacant is the answer while there is no key.
 func errVacant(name string) error {
-	return refuse(http.StatusServiceUnavailable, "the key of static role %q was revoked, and a new one is made within minutes; Retry-After: %d (or write rotate-role/%s)", name, int(overdueTTL.Seconds()), name)
+	return refuse(http.StatusServiceUnavailable, "the key of static role %q was revoked, and a new one is made within a minute or so; Retry-After: %d (or write rotate-role/%s)", name, int(overdueTTL.Seconds()), name)
 }

@@ -348,7 +348,7 @@ func TestProviderDownOverSeveralRotations(t *testing.T) {
 			m.t.Fatalf("overdue: %v", late.data)
 		}
 		for _, item := range late.items(overdue) {
-			if item["kind"] != "static" || item["role"] != "app" || item["owner"] != "ada" || item["remedy"] != "vault write -f llm/rotate-role/app" || !strings.Contains(fmt.Sprint(item["why"]), "has failed") {
+			if item["kind"] != "static" || item["role"] != "app" || item["owner"] != "ada" || item["remedy"] != "vault write -f llm/rotate-role/app" || !strings.Contains(fmt.Sprint(item["why"]), "attempts that failed") {
 				m.t.Errorf("overdue: %v", item)
 			}
 		}

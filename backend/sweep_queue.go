@@ -257,7 +257,7 @@ func (q *sweepQueue) slot(t task) (release func(), ok bool) {
 }
 
 // staticTime is what must be left of a sweep for the rotation of one more key.
-const staticTime = 10 * time.Second
+const staticTime = 6 * time.Second
 
 // static tends a static role. One that is being written or rotated is left.
 func (q *sweepQueue) static(ctx context.Context, t task) {
