@@ -27,6 +27,18 @@ type health struct {
 	mu        sync.Mutex
 	lastError string
 	at        time.Time
+	asked     time.Time // for the time; by the monotonic clock
+}
+
+// mayAskTime reports whether the provider was not asked for its time just now.
+func (h *health) mayAskTime() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.asked.IsZero() && time.Since(h.asked) < askTimeAfter {
+		return false
+	}
+	h.asked = time.Now()
+	return true
 }
 
 func (h *health) note(now time.Time, err error) {

@@ -54,12 +54,16 @@ func (s *sweepState) whole() bool {
 }
 
 // finished notes a sweep that began at started and left entries no older than
-// oldest; zero if it left none.
-func (s *sweepState) finished(started, oldest time.Time) {
+// oldest; zero if it left none. One that is not complete has left something else, so
+// that the next one lists the index as a whole.
+func (s *sweepState) finished(started, oldest time.Time, complete bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.full {
 		s.lastFull = started
+	}
+	if !complete {
+		s.lastFull = time.Time{}
 	}
 	s.from = started.Add(-indexOverlap)
 	if !oldest.IsZero() && oldest.Before(s.from) {
@@ -119,10 +123,14 @@ func (r *sweepRun) holdersDue(ctx context.Context) ([]task, error) {
 	}
 	err = walk(ctx, r.storage, staticPrefix, func(key string) error {
 		e, err := loadAnyStatic(ctx, r.storage, strings.TrimPrefix(key, staticPrefix))
-		if e != nil {
+		switch {
+		case err != nil:
+			r.Logger().Error("sweep: a static role cannot be read", "key", key, "error", err)
+			r.again()
+		case e != nil:
 			tasks = append(tasks, task{pointer: staticPointer(e.Config, e.name)})
 		}
-		return err
+		return ctx.Err()
 	})
 	return tasks, err
 }

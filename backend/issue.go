@@ -228,7 +228,7 @@ func (b *backend) mintIfAllowed(ctx context.Context, s logical.Storage, o *order
 // mint creates the key. Once sent, the create does not stop when the caller
 // goes away: then its answer is the quickest way to delete the key.
 func (b *backend) mint(ctx context.Context, s logical.Storage, o *order) (provider.Key, error) {
-	work, cancel := provider.Detach(ctx, issueBudget)
+	work, cancel := provider.Detach(ctx, mintBudget(ctx))
 	defer cancel()
 	who, err := b.principal(work, s, o.conn, o.of)
 	if err != nil {
@@ -248,6 +248,19 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, o *order) (provid
 	}
 	return key, b.noted(o.conn, err)
 }
+
+// mintBudget is how long a mint may take: little longer than the sweep that it is a
+// part of.
+func mintBudget(ctx context.Context) time.Duration {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return issueBudget
+	}
+	return min(issueBudget, max(leastMint, time.Until(end)+leastMint))
+}
+
+// leastMint is what a mint has at least.
+const leastMint = 10 * time.Second
 
 // A beforeMintError is a failure before the key's create was sent: whatever its
 // kind, no key exists.

@@ -99,15 +99,38 @@ func (b *backend) killTarget(ctx context.Context, s logical.Storage, t target, b
 	}
 	run := b.newKillRun(s, t.String())
 	run.mark(ctx, pointers)
-	if run.allMarked() {
+	if run.allMarked() && b.noticeStatics(ctx, s, pointers) {
 		b.dropOrders(ctx, s, orders)
 		orders = nil
 	}
 	run.delete(ctx)
-	if run.allMarked() {
+	if len(orders) > 0 && run.allMarked() && b.noticeStatics(ctx, s, pointers) {
 		b.dropOrders(ctx, s, orders)
 	}
 	return run.result(), nil
+}
+
+// noticeStatics makes the sweep look at the static roles that have lost a key, for
+// they need another one. It reports whether that is stored.
+func (b *backend) noticeStatics(ctx context.Context, s logical.Storage, pointers []pointer) bool {
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	noticed := map[string]bool{}
+	for _, p := range pointers {
+		if noticed[p.role] {
+			continue
+		}
+		noticed[p.role] = true
+		e, err := loadStatic(ctx, s, p.role)
+		if err == nil && e != nil {
+			err = b.notice(ctx, s, e.Config, p.role)
+		}
+		if err != nil {
+			b.Logger().Warn("the sweep is told later that a static role has lost its key", "role", p.role, "error", err)
+			return false
+		}
+	}
+	return true
 }
 
 // storeOrders stores what is to be killed, and returns where.
@@ -175,7 +198,9 @@ func (b *backend) finishOrder(ctx context.Context, s logical.Storage, key string
 	run.mark(ctx, pointers)
 	b.Logger().Info("a kill that was cut short goes on", "target", order.Target, "keys", len(run.tasks), "left", len(run.open))
 	if run.allMarked() {
-		b.dropOrders(ctx, s, []string{key})
+		if b.noticeStatics(ctx, s, pointers) {
+			b.dropOrders(ctx, s, []string{key})
+		}
 		return nil
 	}
 	order.Keys = slices.DeleteFunc(order.Keys, func(name string) bool {

@@ -139,7 +139,16 @@ func staticPointer(config, role string) pointer {
 	return pointer{config: config, role: role, id: staticID}
 }
 
-func (p pointer) static() bool { return p.id == staticID }
+// noticeID stands for the id where something has happened to a static role that the
+// sweep has to look at. It is apart from the role's own entry in the time index,
+// which only who holds the role's slot writes and removes.
+const noticeID = "static-notice"
+
+func noticePointer(config, role string) pointer {
+	return pointer{config: config, role: role, id: noticeID}
+}
+
+func (p pointer) static() bool { return p.id == staticID || p.id == noticeID }
 
 func (p pointer) principal() bool { return strings.HasPrefix(p.id, principalIDMark) }
 

@@ -164,7 +164,10 @@ func (m *staticMove) delete(ctx context.Context, overlap time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotationBudget)
 	defer cancel()
 	next := m.entry.clone()
-	next.Leaving, next.Candidate = m.now().Add(overlap), nil
+	if until := m.realTime(ctx).Add(overlap); !next.leaving() || until.Before(next.Leaving) {
+		next.Leaving = until
+	}
+	next.AtOnce, next.Candidate = next.AtOnce || overlap == 0, nil
 	if err := m.put(ctx, next); err != nil && (m.lost || !m.entry.leaving()) {
 		return err
 	}

@@ -53,6 +53,8 @@ type holder interface {
 	// rotateAt is when the sweep rotates next; zero for never.
 	rotateAt() time.Time
 	missedWindow(now time.Time) bool
+	// clockBehind reports whether our clock is behind the provider's.
+	clockBehind(ctx context.Context) bool
 	// candidateMade is when the candidate was made; zero if there is none.
 	candidateMade() time.Time
 
@@ -88,6 +90,9 @@ func (b *backend) rotate(ctx context.Context, h holder, who owner, patience time
 		return err
 	}
 	if h.candidateMade().IsZero() {
+		if err := b.prepareMint(ctx, h); err != nil {
+			return err
+		}
 		if err := h.mintCandidate(ctx, who); err != nil {
 			return b.rotationFailed(ctx, h, err)
 		}
@@ -101,6 +106,17 @@ func (b *backend) rotate(ctx context.Context, h holder, who owner, patience time
 	h.log().Info("rotated", "what", h.noun())
 	if err := h.reconcile(ctx); err != nil {
 		h.log().Warn("the replaced key is marked for deletion by the sweep", "error", err)
+	}
+	return nil
+}
+
+// prepareMint stores that a key is about to be made. If the holder cannot be stored,
+// no key is made that it could not have, minute after minute.
+func (b *backend) prepareMint(ctx context.Context, h holder) error {
+	now := b.now()
+	err := h.change(ctx, func(r *rotationEntry) { r.attempt(now) })
+	if err != nil && (h.state().lost || !h.schedule().Attempt.Equal(now)) {
+		return fmt.Errorf("prepare the rotation: %w", err)
 	}
 	return nil
 }
@@ -178,7 +194,7 @@ func (b *backend) judgeCandidate(ctx context.Context, h holder, cause error) err
 
 // rotateIfDue finishes a rotation that was begun, or begins one if it is time.
 func (b *backend) rotateIfDue(ctx context.Context, h holder) error {
-	if planned := *h.schedule(); planned.correct(b.now()) {
+	if planned := *h.schedule(); planned.correct(b.now()) && !h.clockBehind(ctx) {
 		h.log().Warn("the next rotation lies too far ahead; was this node's clock ahead? It is planned anew", "next", rfc3339(planned.Next))
 		if err := h.change(ctx, func(r *rotationEntry) { r.correct(b.now()) }); err != nil {
 			return err

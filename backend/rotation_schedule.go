@@ -37,6 +37,9 @@ type rotationEntry struct {
 	Last time.Time `json:"last_vault_rotation,omitzero"` // or when an operator wrote the key
 	Next time.Time `json:"next_vault_rotation,omitzero"` // by the schedule
 
+	// Attempt is when the last new key was begun. It is stored before that key is made.
+	Attempt time.Time `json:"rotation_attempt,omitzero"`
+
 	// What an attempt that failed has left.
 	Failures  int       `json:"rotation_failures,omitempty"`
 	RetryAt   time.Time `json:"rotation_retry_at,omitzero"`
@@ -286,6 +289,9 @@ func (e *configEntry) rotateBefore() time.Time {
 func (r *rotationEntry) failed(now time.Time, noun string, err error) {
 	r.Failures++
 	r.RetryAt = now.Add(retryDelay(r.Failures))
+	if now.Before(r.Next) && r.RetryAt.After(r.Next) {
+		r.RetryAt = time.Time{} // it was made by hand, and puts off nothing
+	}
 	r.LastError = fmt.Sprintf("%s: rotation of the %s: %s", now.UTC().Format(time.RFC3339), noun, err)
 }
 
@@ -301,8 +307,11 @@ func (r *rotationEntry) skip(now time.Time, noun string) {
 // correct plans anew if the clock was ahead when the next time was planned, or the
 // last failure was noted, and reports whether it was.
 func (r *rotationEntry) correct(now time.Time) bool {
-	planned := *r
-	planned.planFrom(now)
+	planned, from := *r, now
+	if r.Last.After(now) && r.Last.Sub(now) <= clockTolerance {
+		from = r.Last // two nodes, whose clocks differ a little
+	}
+	planned.planFrom(from)
 	switch late := now.Add(clockTolerance); {
 	case r.Next.After(planned.Next.Add(clockTolerance)):
 	case r.RetryAt.After(late.Add(retryDelays[len(retryDelays)-1])):
@@ -312,6 +321,15 @@ func (r *rotationEntry) correct(now time.Time) bool {
 	}
 	r.Next, r.Failures, r.RetryAt = planned.Next, 0, time.Time{}
 	return true
+}
+
+// attempt notes that a new key is about to be made: should nothing be noted of it any
+// more, the next attempt waits nevertheless.
+func (r *rotationEntry) attempt(now time.Time) {
+	r.Attempt = now
+	if retry := now.Add(retryDelay(r.Failures)); r.RetryAt.Before(retry) && !now.Before(r.Next) {
+		r.RetryAt = retry
+	}
 }
 
 // succeeded notes a rotation.

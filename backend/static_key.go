@@ -158,6 +158,9 @@ func (m *staticMove) verdict(rec record) func(context.Context, record) error {
 	switch {
 	case e == nil:
 	case e.Key != nil && e.Key.Record == rec.ID && e.leaving():
+		if e.AtOnce {
+			return m.replaceAt(time.Time{})
+		}
 		return m.replaceAt(e.Leaving)
 	case e.Key != nil && e.Key.Record == rec.ID:
 		if rec.Due.IsZero() {
@@ -181,6 +184,10 @@ func (m *staticMove) verdict(rec record) func(context.Context, record) error {
 // replaceAt marks a key for deletion, and makes the provider honour it until then.
 func (m *staticMove) replaceAt(until time.Time) func(context.Context, record) error {
 	return func(ctx context.Context, rec record) error {
+		if until.IsZero() {
+			_, err := m.ledger().retire(ctx, rec, m.now())
+			return err
+		}
 		if !rec.Adopted && !rec.ExpiresAt.IsZero() && rec.ExpiresAt.Before(until) {
 			extended, err := m.extend(ctx, rec, until.Add(minExpiryGrace))
 			if err != nil {
@@ -226,6 +233,9 @@ func (m *staticMove) cover(ctx context.Context) error {
 	if _, ok := conn.client.(provider.Extender); !ok {
 		return nil
 	}
+	if shortLived := !m.entry.Key.Expires.IsZero(); shortLived && m.now().Before(m.entry.rotateDue()) {
+		return nil // it is rotated before it ends: see rotateBefore
+	}
 	want := m.entry.expiryFor(conn, m.entry.Rotation.Next, m.now())
 	return m.onRecord(ctx, m.entry.Key.pointer(m.name), func(rec record) error {
 		covered := rec.ExpiresAt.IsZero() || rec.ExpiresAt.After(want.Add(-staticSlack/2))
@@ -248,7 +258,7 @@ func (m *staticMove) noticeLoss(ctx context.Context) error {
 	}
 	m.log().Info("the key was revoked; a new one is made", "key_id", m.entry.Key.KeyID)
 	next := m.entry.clone()
-	next.Key, next.Previous, next.VacantSince = nil, nil, m.now()
+	next.Key, next.VacantSince = nil, m.now()
 	return m.put(ctx, next)
 }
 
@@ -282,7 +292,7 @@ func (m *staticMove) tend(ctx context.Context) error {
 	if suspended != nil {
 		return m.tendSuspended(ctx)
 	}
-	if err := m.correctOverlaps(ctx); err != nil {
+	if err := m.correctClock(ctx); err != nil {
 		return err
 	}
 	rotated := m.rotateIfDue(ctx, m)
@@ -302,37 +312,63 @@ func (m *staticMove) tendSuspended(ctx context.Context) error {
 	)
 }
 
-// correctOverlaps shortens overlaps that began while the clock was ahead.
-func (m *staticMove) correctOverlaps(ctx context.Context) error {
+// correctClock mends what was stored while the clock was ahead: an overlap, and since
+// when there is no key. A clock that is not certain to be right shortens nothing.
+func (m *staticMove) correctClock(ctx context.Context) error {
+	if m.entry.VacantSince.After(m.now()) {
+		next := m.entry.clone()
+		next.VacantSince = m.now()
+		if err := m.put(ctx, next); err != nil {
+			return err
+		}
+	}
 	if planned := m.entry.Rotation; !planned.correct(m.now()) {
 		return nil
 	}
-	return m.shorten(ctx, m.now().Add(m.entry.Rotation.Overlap.duration()))
+	conn, err := m.connection(ctx, m.storage, m.entry.Config)
+	if err != nil || !m.clockConfirmed(ctx, conn) {
+		return err
+	}
+	return m.shorten(ctx, m.now().Add(m.entry.Rotation.Overlap.duration()), false)
 }
 
-// shorten ends the overlap of all replaced keys, at the latest at until.
-func (m *staticMove) shorten(ctx context.Context, until time.Time) error {
+// shorten ends the overlap of all replaced keys, at the latest at until, or now.
+func (m *staticMove) shorten(ctx context.Context, until time.Time, now bool) error {
 	recs, err := m.records(ctx)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, rec := range recs {
-		if rec.State != revoking || !rec.NotBefore.After(until) {
+		if !rec.overlapsPast(until, now) {
 			continue
 		}
 		errs = append(errs, m.onRecord(ctx, rec.pointer(), func(rec record) error {
-			if rec.State != revoking || !rec.NotBefore.After(until) {
+			if !rec.overlapsPast(until, now) {
 				return nil
 			}
-			_, err := m.ledger().replace(ctx, rec, until)
+			var err error
+			if now {
+				_, err = m.ledger().hurry(ctx, rec)
+			} else {
+				_, err = m.ledger().replace(ctx, rec, until)
+			}
 			return err
 		}))
 	}
 	return errors.Join(errs...)
 }
 
-// deleteGivenUp deletes the keys whose time is over, while somebody waits for it.
+// overlapsPast reports whether a replaced key stays valid after until, or at all.
+func (r record) overlapsPast(until time.Time, atAll bool) bool {
+	if atAll {
+		return r.State == revoking && !r.NotBefore.IsZero()
+	}
+	return r.State == revoking && r.NotBefore.After(until)
+}
+
+// deleteGivenUp deletes the keys that nobody may use any more. One in its overlap is
+// left to the sweep, which looks at the provider's clock.
 func (m *staticMove) deleteGivenUp(ctx context.Context) error {
 	recs, err := m.records(ctx)
 	if err != nil {
@@ -354,14 +390,14 @@ func (m *staticMove) deleteGivenUp(ctx context.Context) error {
 }
 
 func (m *staticMove) overNow(rec record) bool {
-	return rec.State == revoking && !rec.Due.After(m.now())
+	return rec.State == revoking && rec.NotBefore.IsZero() && !rec.Due.After(m.now())
 }
 
 // leave finishes the deletion of a role.
 func (m *staticMove) leave(ctx context.Context) error {
 	return firstErrorOf(
 		func() error { return m.reconcile(ctx) },
-		func() error { return m.shorten(ctx, m.entry.Leaving) },
+		func() error { return m.shorten(ctx, m.entry.Leaving, m.entry.AtOnce) },
 		func() error { return m.retirePrincipals(ctx, m.storage, m.name) },
 		func() error {
 			ctx, cancel := mustRecord(ctx)
@@ -389,7 +425,7 @@ func (b *backend) lookAtStatics(ctx context.Context, s logical.Storage, name str
 		if e == nil {
 			continue
 		}
-		if err := b.ledger(s).hint(ctx, staticPointer(e.Config, role), b.now()); err != nil {
+		if err := b.notice(ctx, s, e.Config, role); err != nil {
 			return err
 		}
 	}

@@ -54,6 +54,8 @@ type staticEntry struct {
 	// Leaving is until when the key of a role that is being deleted stays valid; zero
 	// for one that stays.
 	Leaving time.Time `json:"leaving,omitzero"`
+	// AtOnce says that all keys of a role that is being deleted die at once.
+	AtOnce bool `json:"at_once,omitempty"`
 	// Due names the entry in the time index.
 	Due time.Time `json:"due,omitzero"`
 }

@@ -22,6 +22,10 @@ func (m *staticMove) schedule() *rotationEntry        { return &m.entry.Rotation
 func (m *staticMove) rotateAt() time.Time             { return m.entry.rotateAt() }
 func (m *staticMove) missedWindow(now time.Time) bool { return m.entry.missedWindow(now) }
 
+func (m *staticMove) clockBehind(ctx context.Context) bool {
+	return m.isBehind(ctx, m.storage, m.entry.Config)
+}
+
 func (m *staticMove) candidateMade() time.Time {
 	if m.entry.Candidate == nil {
 		return time.Time{}
@@ -182,7 +186,7 @@ func (m *staticMove) promote(ctx context.Context) error {
 			return err
 		}
 		next := m.entry.clone()
-		next.Previous = m.replaced()
+		next.Previous = m.replaced(ctx)
 		next.Key, next.Candidate, next.VacantSince = c, nil, time.Time{}
 		next.Rotation.succeeded(m.now())
 		next.planned()
@@ -212,7 +216,7 @@ func (m *staticMove) onCandidate(ctx context.Context, c *staticKeyEntry, do func
 }
 
 // replaced is the key that the candidate replaces.
-func (m *staticMove) replaced() *replacedKey {
+func (m *staticMove) replaced(ctx context.Context) *replacedKey {
 	old := m.entry.Key
 	if old == nil {
 		return nil
@@ -221,7 +225,15 @@ func (m *staticMove) replaced() *replacedKey {
 	if m.overlap != nil {
 		overlap = *m.overlap
 	}
-	return &replacedKey{Config: old.Config, Record: old.Record, KeyID: old.KeyID, Until: m.now().Add(overlap)}
+	return &replacedKey{Config: old.Config, Record: old.Record, KeyID: old.KeyID, Until: m.realTime(ctx).Add(overlap)}
+}
+
+// realTime is the time from which an overlap counts.
+func (m *staticMove) realTime(ctx context.Context) time.Time {
+	if conn, err := m.connection(ctx, m.storage, m.entry.Config); err == nil {
+		return m.realNow(conn)
+	}
+	return m.now()
 }
 
 // dropCandidate gives the candidate up. Its record then says that nothing uses the
@@ -259,6 +271,7 @@ func (b *backend) rotateStatic(ctx context.Context, s logical.Storage, name stri
 	m.overlap = overlap
 	if err := firstErrorOf(
 		func() error { return mayUse(ctx, s, name) },
+		func() error { return m.reconcile(ctx) },
 		func() error { return m.noticeLoss(ctx) },
 		func() error { return b.rotate(ctx, m, who, candidatePatience) },
 	); err != nil {
@@ -274,7 +287,7 @@ func (b *backend) rotateStatic(ctx context.Context, s logical.Storage, name stri
 func (m *staticMove) endOverlaps(ctx context.Context, overlap time.Duration) {
 	err := m.reconcile(ctx)
 	if err == nil {
-		err = m.shorten(ctx, m.now().Add(overlap))
+		err = m.shorten(ctx, m.realTime(ctx).Add(overlap), overlap == 0)
 	}
 	if err == nil && overlap == 0 {
 		err = m.deleteGivenUp(ctx)

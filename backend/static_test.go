@@ -599,7 +599,7 @@ func TestImportThatIsNotStored(t *testing.T) {
 		m.configure()
 		planted := m.fake.PlantKey("proj_demo", "ada's")
 		m.fake.SetKnobs(fakeopenai.Knobs{DataPlaneDelay: 2 * time.Minute})
-		m.refused(502, []string{"try the key"}, "create", "static-roles/app", staticFields("api_key", planted.Secret, "key_id", planted.ID)...)
+		m.refused(400, []string{"api_key", "is refused by the provider"}, "create", "static-roles/app", staticFields("api_key", planted.Secret, "key_id", planted.ID)...)
 		m.storage.spoilOp("put static/app", failBefore)
 		m.advance(2 * time.Minute)
 		m.refused(500, nil, "create", "static-roles/app", staticFields("api_key", planted.Secret, "key_id", planted.ID)...)

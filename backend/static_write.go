@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -176,11 +177,13 @@ func (w *staticWrite) store(ctx context.Context) error {
 // update stores a role that exists. A new key that would be minted elsewhere now is
 // given up.
 func (w *staticWrite) update(ctx context.Context) error {
+	if w.old.Config != w.next.Config || !reflect.DeepEqual(w.old.Fields, w.next.Fields) {
+		w.next.Candidate = nil
+	}
 	if !mintsAlike(w.conn, &w.old.keyRole, &w.next.keyRole) {
 		if err := w.retirePrincipals(ctx, w.storage, w.name); err != nil {
 			return err
 		}
-		w.next.Candidate = nil
 		w.warn("the key that is handed out stays as it is until the next rotation; write rotate-role/%s to have one of the new place now", w.name)
 	}
 	if err := w.put(ctx, w.next); err != nil {
@@ -188,7 +191,7 @@ func (w *staticWrite) update(ctx context.Context) error {
 	}
 	// Its key may have to live longer than the provider knows, and a candidate may
 	// have been given up.
-	return w.ledger().hint(ctx, staticPointer(w.next.Config, w.name), w.now())
+	return w.notice(ctx, w.storage, w.next.Config, w.name)
 }
 
 // begin stores a new role with the key that get returns, which it has recorded.
@@ -206,12 +209,8 @@ func (w *staticWrite) begin(ctx context.Context, get func(context.Context) (*sta
 		}
 		release()
 	}()
-	try, err := w.trialOf(ctx, w.next, key)
-	if err == nil {
-		err = tryKey(ctx, try, candidatePatience)
-	}
-	if err != nil {
-		return fmt.Errorf("try the key (verify=false hands it out untried): %w", err)
+	if err := w.try(ctx, key); err != nil {
+		return err
 	}
 	if w.System().Tainted() {
 		return errTainted
@@ -235,6 +234,26 @@ func (w *staticWrite) begin(ctx context.Context, get func(context.Context) (*sta
 		w.log().Warn("the record of a new key is brought in line by the sweep", "id", key.Record, "error", err)
 	}
 	return nil
+}
+
+// try tries the first key. One that was brought along is tried whatever verify says:
+// that is the proof that who brings it has it.
+func (w *staticWrite) try(ctx context.Context, key *staticKeyEntry) error {
+	role := *w.next
+	role.Verify = role.Verify || w.apiKey != ""
+	try, err := w.trialOf(ctx, &role, key)
+	if err == nil {
+		err = tryKey(ctx, try, candidatePatience)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case w.apiKey != "" && provider.IsKind(err, provider.Unauthorized):
+		return badField("api_key", "is refused by the provider (%s); give a live key", err)
+	case w.apiKey != "":
+		return fmt.Errorf("try the key: %w", err)
+	}
+	return fmt.Errorf("try the key (verify=false hands it out untried): %w", err)
 }
 
 // undo forgets a key that was brought along, and deletes one that was minted. The
@@ -265,15 +284,23 @@ func (w *staticWrite) bring(ctx context.Context) (*staticKeyEntry, func(), error
 	if err := mayUse(ctx, w.storage, w.name); err != nil {
 		return nil, nil, err
 	}
+	// Nobody else may bring the same key meanwhile.
+	releaseKey, err := w.slots.acquire(ctx, "import "+shortHash(w.next.ImportedID))
+	if err != nil {
+		return nil, nil, err
+	}
 	found, err := w.lookAtImport(ctx)
 	if err != nil {
+		releaseKey()
 		return nil, nil, err
 	}
 	id := newID(w.now())
-	release, err := w.slots.acquire(ctx, recordSlot(id))
+	releaseRecord, err := w.slots.acquire(ctx, recordSlot(id))
 	if err != nil {
+		releaseKey()
 		return nil, nil, err
 	}
+	release := func() { releaseRecord(); releaseKey() }
 	rec := record{
 		ID: id, Name: provider.HideKeys(found.Name), KeyID: w.next.ImportedID, Kind: static, Config: w.conn.name, Role: w.name,
 		Provider: w.conn.provider.Name(), Scope: w.conn.provider.Scope(w.next.Fields), KeyHash: w.next.ImportedHash,
@@ -289,20 +316,12 @@ func (w *staticWrite) bring(ctx context.Context) (*staticKeyEntry, func(), error
 	}, release, nil
 }
 
-// lookAtImport asks the provider what the key is that the write brings.
+// lookAtImport asks the provider what the key is that the write brings. Whether the
+// ledger knows it is told only to who has shown that it is theirs.
 func (w *staticWrite) lookAtImport(ctx context.Context) (provider.Found, error) {
 	reader, ok := w.conn.client.(provider.KeyReader)
 	if !ok {
 		return provider.Found{}, badField("api_key", "is not for provider %q, whose API does not show keys; leave api_key and key_id out", w.conn.provider.Name())
-	}
-	for _, f := range []fact{byKeyHash(w.next.ImportedHash), byKeyID(w.next.ImportedID)} {
-		recs, err := w.recordsWith(ctx, w.storage, f)
-		if err != nil {
-			return provider.Found{}, err
-		}
-		if slices.ContainsFunc(recs, func(rec record) bool { return rec.Role != w.name || !rec.Adopted || rec.State != active }) {
-			return provider.Found{}, badField("key_id", "is in the ledger already; a key has one holder (see lookup)")
-		}
 	}
 	ref := provider.Ref{ID: w.next.ImportedID, Scope: w.conn.provider.Scope(w.next.Fields)}
 	found, err := reader.ReadKey(ctx, ref, provider.Secret(w.apiKey))
@@ -315,5 +334,22 @@ func (w *staticWrite) lookAtImport(ctx context.Context) (provider.Found, error) 
 	if w.noted(w.conn, err) != nil {
 		return provider.Found{}, fmt.Errorf("look the key up: %w", err)
 	}
-	return found, nil
+	if mountOf(found.Name) != "" {
+		return provider.Found{}, badField("key_id", "is a key that a mount of this engine has made (%s); give one that nobody keeps yet", found.Name)
+	}
+	return found, w.hasNoHolder(ctx)
+}
+
+// hasNoHolder refuses a key that is in the ledger: it has one record.
+func (w *staticWrite) hasNoHolder(ctx context.Context) error {
+	for _, f := range []fact{byKeyHash(w.next.ImportedHash), byKeyID(w.next.ImportedID)} {
+		recs, err := w.recordsWith(ctx, w.storage, f)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(recs, func(rec record) bool { return rec.Role != w.name || !rec.Adopted || rec.State != active }) {
+			return badField("key_id", "is in the ledger already; a key has one holder (see lookup)")
+		}
+	}
+	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
+
 	"vault-plugin-secrets-llm/backend/provider"
 )
 
@@ -119,13 +121,7 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 		return rec
 	}
 	if rec.State == active || rec.State == revoking && (rec.Attempts > 0 || rec.Due.After(r.now())) {
-		unsaid := r.sayLoss(ctx, rec)
 		next, err := r.ledger(r.storage).hurry(ctx, rec)
-		if unsaid != nil {
-			if unsaid = r.sayLoss(ctx, rec); unsaid != nil {
-				r.Logger().Warn("a static role gets its next key up to an hour later", "role", rec.Role, "error", unsaid)
-			}
-		}
 		if err != nil {
 			r.Logger().Warn("a record could not be marked for deletion", "id", rec.ID, "error", err)
 			return rec
@@ -134,17 +130,6 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 	}
 	r.marked(rec.pointer())
 	return rec
-}
-
-// sayLoss makes the sweep look at the static role that loses its key, for it needs
-// another one.
-func (r *sweepRun) sayLoss(ctx context.Context, rec record) error {
-	if rec.Kind != static || rec.State != active {
-		return nil
-	}
-	ctx, cancel := mustRecord(ctx)
-	defer cancel()
-	return r.ledger(r.storage).hint(ctx, staticPointer(rec.Config, rec.Role), r.now())
 }
 
 // marked notes that the sweep will go on with a record, or that it is gone.
@@ -203,9 +188,6 @@ func (q *sweepQueue) delete(ctx context.Context, t task) {
 	q.outcome(ctx, t, err == nil, err)
 }
 
-// clockTolerance is by how much a provider's clock may lie behind ours.
-const clockTolerance = 5 * time.Minute
-
 // stillUsed is until when somebody may use the key of a record; zero if nobody does.
 func (r record) stillUsed() time.Time {
 	if r.State == active {
@@ -227,11 +209,7 @@ func (q *sweepQueue) ended(ctx context.Context, rec *record) bool {
 	if err != nil {
 		return true // the deletion will say so
 	}
-	q.clock.Do(func() {
-		if verifier, ok := conn.client.(provider.AdminVerifier); ok {
-			_ = q.run.noted(conn, verifier.VerifyAdmin(ctx))
-		}
-	})
+	q.clock.Do(func() { q.run.askTime(ctx, conn) })
 	now, known := conn.transport.Now()
 	if !known || !now.Add(clockTolerance).Before(end) {
 		return true
@@ -272,28 +250,61 @@ func (q *sweepQueue) static(ctx context.Context, t task) {
 		return
 	}
 	defer release()
+	if t.id == noticeID { // first, so that one that comes meanwhile is not lost
+		r.forget(ctx, t)
+	}
 	before, after, err := r.tendStatic(ctx, r.storage, t.role)
-	if err != nil {
+	moved := after != before
+	switch {
+	case err != nil:
 		r.failed.Add(1)
 		r.Logger().Warn("sweep: a static role is left for a later try", "config", t.config, "role", t.role, "error", err)
 		if blamesConnection(err) && ctx.Err() == nil {
 			q.inARow.Add(1)
 		}
-	} else {
-		r.done.Add(1)
+	case moved:
 		q.inARow.Store(0)
-	}
-	switch moved := t.hint == before && after != before; {
-	case moved: // the entry of the index is removed already
-	case err != nil || r.staticDue(ctx, t, after):
-		r.stays(t)
+		fallthrough
 	default:
-		r.forget(ctx, t)
+		r.done.Add(1)
+	}
+	q.afterStatic(ctx, t, moved && t.hint == before, err != nil && !moved || r.staticDue(ctx, t, after))
+}
+
+// afterStatic removes an entry of the time index, unless it is removed already, or
+// there is still something to do.
+func (q *sweepQueue) afterStatic(ctx context.Context, t task, removed, todo bool) {
+	switch {
+	case removed:
+	case !todo:
+		if t.id != noticeID {
+			q.run.forget(ctx, t)
+		}
+	case t.id == noticeID:
+		if err := q.run.notice(ctx, q.run.storage, t.config, t.role); err != nil {
+			q.run.again()
+		}
+	default:
+		q.run.stays(t)
 	}
 }
 
-// staticDue reports whether an entry of the time index still announces something.
-// That of a suspended role does not: to lift the suspension is to announce it anew.
+// again makes the next sweep list the whole time index, as this one has.
+func (r *sweepRun) again() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.incomplete = true
+}
+
+// notice makes the sweep look at a static role.
+func (b *backend) notice(ctx context.Context, s logical.Storage, config, role string) error {
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
+	return b.ledger(s).hint(ctx, noticePointer(config, role), b.now())
+}
+
+// staticDue reports whether a role's entry of the time index still announces
+// something. That of a suspended role does not: to lift the suspension is noticed.
 func (r *sweepRun) staticDue(ctx context.Context, t task, due string) bool {
 	if t.hint != due {
 		return false

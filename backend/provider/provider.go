@@ -110,8 +110,8 @@ type KeyVerifier interface {
 // A KeyReader can tell what a key is that somebody else has made.
 type KeyReader interface {
 	// ReadKey returns one key as the provider lists it. A key that is not there is a
-	// NotFound error. One that cannot be key, by what the provider shows of it, is a
-	// *FieldError of key_id.
+	// NotFound error. One that is not key by what the provider shows of it, or of which
+	// it shows nothing, is a *FieldError of key_id.
 	ReadKey(ctx context.Context, ref Ref, key Secret) (Found, error)
 	// KeyData returns what Mint would have answered as Key.Data for a key of a scope.
 	// It makes no call.

@@ -104,6 +104,16 @@ func (t *Transport) Now() (time.Time, bool) {
 	return time.Now().Add(*skew), true
 }
 
+type asideKey struct{}
+
+// Aside marks the calls under ctx as made with another key than the connection's own:
+// a rate limit of that key pauses nothing, and is returned at once.
+func Aside(ctx context.Context) context.Context {
+	return context.WithValue(ctx, asideKey{}, true)
+}
+
+func isAside(ctx context.Context) bool { return ctx.Value(asideKey{}) != nil }
+
 type waiterKey struct{}
 
 // Detach returns a context for a call whose answer matters even if the caller
@@ -144,6 +154,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		limited = nil
 		if err == nil && resp.StatusCode == http.StatusTooManyRequests {
+			if isAside(req.Context()) {
+				return resp, nil
+			}
 			limited = resp
 		} else {
 			if repeats >= maxRepeats || !mayRepeat(req, resp, err) || !pause(req.Context(), backoff(repeats, resp)) {
@@ -171,7 +184,7 @@ func (t *Transport) attempt(req *http.Request) (*http.Response, error) {
 
 	resp, err := t.send(req)
 	switch {
-	case err != nil || resp.StatusCode >= 500:
+	case err != nil || resp.StatusCode >= 500 || isAside(req.Context()):
 		t.gate.leave(turn)
 	case resp.StatusCode == http.StatusTooManyRequests:
 		t.gate.leaveRateLimited(turn, retryAfter(resp.Header))

@@ -95,7 +95,8 @@ func (c *client) getKey(ctx context.Context, ref provider.Ref) (*openai.ProjectA
 }
 
 // ReadKey returns a project key. "Not found" is checked before it is returned, see
-// confirmGone. A secret whose ends OpenAI does not show is taken for the key's.
+// confirmGone. One of which OpenAI shows nothing is nobody's to take: a
+// *FieldError too.
 func (c *client) ReadKey(ctx context.Context, ref provider.Ref, key provider.Secret) (provider.Found, error) {
 	if strings.HasPrefix(key.Reveal(), adminPrefix) {
 		return provider.Found{}, provider.FieldErrorf("api_key", "is an admin key, which cannot be handed out; give a key of a project")
@@ -105,7 +106,11 @@ func (c *client) ReadKey(ctx context.Context, ref provider.Ref, key provider.Sec
 	if err = c.confirmGone(ctx, opGetKey, ref.Scope, err, func() error { return c.readKey(ctx, ref) }); err != nil {
 		return provider.Found{}, err
 	}
-	if same, telling := compare(key, text(res.RedactedValue, res.JSON.RedactedValue)); telling && !same {
+	switch same, telling := compare(key, text(res.RedactedValue, res.JSON.RedactedValue)); {
+	case !telling:
+		return provider.Found{}, provider.FieldErrorf("key_id",
+			"cannot be proven to be the id of this key, for OpenAI shows nothing of the key of this id; make a new one instead")
+	case !same:
 		return provider.Found{}, provider.FieldErrorf("key_id",
 			"is not the id of this key; give the id that OpenAI shows beside the key, and the whole key")
 	}

@@ -15,34 +15,34 @@ func readKey(t *testing.T, answer string, secret provider.Secret) (provider.Foun
 	return client.(provider.KeyReader).ReadKey(t.Context(), provider.Ref{ID: "key_1", Scope: "proj_x"}, secret)
 }
 
-// Only what OpenAI shows of a key can contradict a secret.
+// What OpenAI shows of a key must be of the secret, and must be enough to tell.
 func TestReadKeyComparesTheEnds(t *testing.T) {
 	for _, test := range []struct {
 		shown string // a member of the answer
-		fits  bool
+		why   string // it is refused; empty if it is not
 	}{
-		{`,"redacted_value":"sk-svc...xyz"`, true},
-		{`,"redacted_value":"sk-svcacct-0123****xyz"`, true},
-		{`,"redacted_value":"...xyz"`, true},
-		{`,"redacted_value":"sk-svc...xyy"`, false},
-		{`,"redacted_value":"sk-proj...xyz"`, false},
-		{`,"redacted_value":"sk-svcacct-0123456789-...xyz"`, false}, // nothing is masked
-		{`,"redacted_value":"sk-svcacct-0123456789-0123...xyz"`, false},
-		{``, true}, // and these say nothing
-		{`,"redacted_value":null`, true},
-		{`,"redacted_value":""`, true},
-		{`,"redacted_value":"..."`, true},
-		{`,"redacted_value":"sk-svc...yz"`, true},
-		{`,"redacted_value":["sk-proj...abc"]`, true},
+		{`,"redacted_value":"sk-svc...xyz"`, ""},
+		{`,"redacted_value":"sk-svcacct-0123****xyz"`, ""},
+		{`,"redacted_value":"...xyz"`, ""},
+		{`,"redacted_value":"sk-svc...xyy"`, "is not the id of this key"},
+		{`,"redacted_value":"sk-proj...xyz"`, "is not the id of this key"},
+		{`,"redacted_value":"sk-svcacct-0123456789-...xyz"`, "is not the id of this key"}, // nothing is masked
+		{`,"redacted_value":"sk-svcacct-0123456789-0123...xyz"`, "is not the id of this key"},
+		{``, "cannot be proven"}, // and these say nothing
+		{`,"redacted_value":null`, "cannot be proven"},
+		{`,"redacted_value":""`, "cannot be proven"},
+		{`,"redacted_value":"..."`, "cannot be proven"},
+		{`,"redacted_value":"sk-svc...yz"`, "cannot be proven"},
+		{`,"redacted_value":["sk-proj...abc"]`, "cannot be proven"},
 	} {
 		key, err := readKey(t, `{"id":"key_1","name":"laptop"`+test.shown+`}`, projectKey)
-		if test.fits {
+		if test.why == "" {
 			if err != nil || key.ID != "key_1" || key.Name != "laptop" {
 				t.Errorf("%s: got %+v, error %v", test.shown, key, err)
 			}
 			continue
 		}
-		wantRefusal(t, test.shown, err, "key_id", "is not the id of this key")
+		wantRefusal(t, test.shown, err, "key_id", test.why)
 		if text := fmt.Sprint(err); key != (provider.Found{}) || strings.Contains(text, "xyz") || strings.Contains(text, "sk-") {
 			t.Errorf("%s: got %+v, error %s", test.shown, key, text)
 		}
@@ -50,7 +50,7 @@ func TestReadKeyComparesTheEnds(t *testing.T) {
 }
 
 func TestReadKeyRequest(t *testing.T) {
-	w := answering(`{"id":"key_1"}`)
+	w := answering(`{"id":"key_1","redacted_value":"...xyz"}`)
 	client := connect(t, provider.Settings{AdminKey: goodKey}, w).(provider.KeyReader)
 	ref := provider.Ref{ID: "key_1", Scope: "proj_x"}
 	_, err := client.ReadKey(t.Context(), ref, goodKey)

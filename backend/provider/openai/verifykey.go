@@ -19,6 +19,7 @@ var opTryKey = operation{name: "try key"}
 // VerifyKey lists the models, which costs nothing. A key whose scopes do not
 // include that is refused as Forbidden, and works.
 func (c *client) VerifyKey(ctx context.Context, key provider.Secret) error {
+	ctx = provider.Aside(ctx)
 	var known bool
 	_, err := do(ctx, c.hiding(key), opTryKey,
 		func(watch option.RequestOption) (*pagination.Page[openai.Model], error) {
