@@ -86,6 +86,13 @@ func (b *backend) readStaticRole(ctx context.Context, req *logical.Request, d *f
 		return nil, err
 	}
 	maps.Copy(data, e.data())
+	alive, err := b.staticKeyAlive(ctx, req.Storage, e)
+	if err != nil {
+		return nil, err
+	}
+	if !alive {
+		data["current_key_id"] = ""
+	}
 	if err := b.previousData(ctx, req.Storage, e, data); err != nil {
 		return nil, err
 	}

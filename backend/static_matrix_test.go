@@ -176,6 +176,22 @@ var staticMoves = []staticMatrixMove{
 		most: 1, creates: true,
 	},
 	{
+		matrixMove: matrixMove{
+			name: "rotate after a suspension",
+			prepare: func(m *testMount) *testLease {
+				m.matrixStatic()
+				m.do("write", "suspend/app")
+				m.sweepFor(2 * time.Minute)
+				m.advance(staticMatrixPeriod)
+				m.sweepFor(2 * time.Minute)
+				m.do("write", "resume/app")
+				return nil
+			},
+			request: sweepRequest,
+		},
+		most: 2,
+	},
+	{
 		matrixMove: matrixMove{name: "kill", prepare: staticBefore, request: staticRequest(logical.UpdateOperation, "revoke", "role", "app")},
 		cuts:       true, most: 2,
 	},

@@ -86,7 +86,7 @@ func (c *churn) run(ctx context.Context, writes int, write string, fields map[st
 	wg.Wait()
 	for i := range c.rounds {
 		if c.rounds[i].Load() == 0 {
-			failures[i] = errors.Join(failures[i], errors.New(c.word + ": a caller did nothing"))
+			failures[i] = errors.Join(failures[i], errors.New(c.word+": a caller did nothing"))
 		}
 	}
 	return errors.Join(append(failures, err)...)

@@ -133,7 +133,8 @@
 //   - vaultd kill|pause|resume|step-down
 //     Kill is kill -9 of the leader's server alone: its plugins live on, and nobody
 //     hears them. Pause stops the leader with its plugins, as when a machine hangs,
-//     and resume lets all that stand still go on. Step-down makes the leader resign.
+//     and resume lets all that stand still go on. Step-down makes the leader resign,
+//     and waits until it has.
 //
 //   - vaultd leader VAR
 //     Wait for a leader, and set VAR to the name of its node.

@@ -334,7 +334,22 @@ func (s *script) vaultdLead(word string) error {
 	case "pause":
 		return n.pause()
 	}
-	return s.server.client.Sys().StepDown()
+	return s.server.stepDown(n)
+}
+
+// stepDown makes a node resign, and waits until it has: it answers before that.
+func (sv *server) stepDown(n *node) error {
+	if err := sv.client.Sys().StepDown(); err != nil || sv.alone() {
+		return err
+	}
+	return retried(n.name+" leads no more", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if n.leads(ctx) {
+			return errors.New("it does")
+		}
+		return nil
+	})
 }
 
 func (s *script) vaultdResume() error {

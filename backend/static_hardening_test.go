@@ -1,0 +1,324 @@
+package backend
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
+)
+
+// What hostile readers of static roles have found, one test each.
+
+// TestTwoImportsOfOneKey: one of two roles gets the key.
+func TestTwoImportsOfOneKey(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		planted := m.fake.PlantKey("proj_demo", "ada's")
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpGetKey, Latency: time.Second, Times: 2})
+		var writers sync.WaitGroup
+		var statuses [2]int
+		for i, name := range []string{"a", "b"} {
+			writers.Go(func() {
+				statuses[i], _ = outcome(m.try("create", "static-roles/"+name, staticFields("api_key", planted.Secret, "key_id", planted.ID)...))
+			})
+		}
+		writers.Wait()
+		if statuses != [2]int{204, 400} && statuses != [2]int{400, 204} {
+			m.t.Errorf("got %v, want one 204 and one 400", statuses)
+		}
+		if recs := m.staticRecords(); len(recs) != 1 {
+			m.t.Errorf("records: %+v", recs)
+		}
+	})
+}
+
+// TestImportNeedsProof: nobody takes over a key that they do not have, or that a mount
+// of the engine keeps, whatever verify says.
+func TestImportNeedsProof(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		victim := m.fake.PlantKey("proj_demo", "victim's")
+		half := len(victim.Secret) / 2
+		forged := victim.Secret[:half] + "zzz" + victim.Secret[half+3:]
+		m.refused(400, []string{"api_key", "is refused by the provider"}, "create", "static-roles/app", staticFields("api_key", forged, "key_id", victim.ID, "verify", false)...)
+		others := m.fake.PlantKey("proj_demo", "vault-0123abcd-bot-"+newID(time.Now()))
+		m.refused(400, []string{"key_id", "a mount of this engine has made"}, "create", "static-roles/app", staticFields("api_key", others.Secret, "key_id", others.ID)...)
+		m.sweepFor(15 * time.Minute)
+		m.wantAlive(victim.Secret, true)
+		m.wantAlive(others.Secret, true)
+	})
+}
+
+// TestKillDuringARotation waits for the new key, and kills it: the role gets another.
+func TestKillDuringARotation(t *testing.T) {
+	for _, latency := range []time.Duration{time.Second, 5 * time.Second} {
+		bubble(t, func(m *testMount) {
+			m.static()
+			m.sweepFor(time.Minute)
+			m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpCreateKey, Latency: latency, Times: 1})
+			m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpListModels, Latency: latency, Times: 1})
+			var both sync.WaitGroup
+			both.Go(func() { _, _ = m.try("write", "rotate-role/app") })
+			time.Sleep(latency / 2)
+			both.Go(func() { m.do("write", "revoke", "role", "app") })
+			both.Wait()
+			m.sweepFor(3 * time.Minute)
+			m.wantAlive(m.staticKey(), true)
+			m.sweepFor(65 * time.Minute)
+			m.wantLive(1)
+		})
+	}
+}
+
+// TestKillBeforeTheReplacedKeyIsMarked: the key before it keeps its overlap.
+func TestKillBeforeTheReplacedKeyIsMarked(t *testing.T) {
+	for _, imported := range []bool{false, true} {
+		bubble(t, func(m *testMount) {
+			var extra []any
+			if imported {
+				planted := m.fake.PlantKey("proj_demo", "ada's")
+				extra = []any{"api_key", planted.Secret, "key_id", planted.ID}
+			}
+			m.static(extra...)
+			first := m.staticKey()
+			rec := m.staticRecords()[0]
+			m.storage.spoilOp("put "+rec.pointer().key(), failBefore)
+			m.do("write", "rotate-role/app")
+			m.storage.heal()
+			m.do("write", "revoke", "api_key", m.staticKey())
+			m.do("write", "rotate-role/app")
+			m.sweepFor(50 * time.Minute)
+			m.wantAlive(first, true)
+			m.sweepFor(15 * time.Minute)
+			m.wantAlive(first, false)
+			m.wantLive(1)
+		})
+	}
+}
+
+// TestVacancyWhileTheClockIsAhead: a role that lost its key then gets one soon after
+// the clock is right.
+func TestVacancyWhileTheClockIsAhead(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		clock := m.ownClock()
+		m.static()
+		m.sweep()
+		clock.ahead.Store(int64(10 * 24 * time.Hour))
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpCreateKey, Status: 403})
+		m.do("write", "revoke", "role", "app")
+		m.sweepFor(3 * time.Minute)
+		clock.ahead.Store(0)
+		m.fake.ClearFaults()
+		m.sweepFor(10 * time.Minute)
+		m.wantAlive(m.staticKey(), true)
+	})
+}
+
+// TestDeletionWhileTheClockIsAhead: the key lives on for the overlap, not for the jump.
+func TestDeletionWhileTheClockIsAhead(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		clock := m.ownClock()
+		m.static()
+		key := m.staticKey()
+		m.sweep()
+		clock.ahead.Store(int64(60 * 24 * time.Hour))
+		m.lease("creds/bot") // its answer tells the provider's time
+		m.do("delete", "static-roles/app")
+		clock.ahead.Store(0)
+		m.sweepFor(50 * time.Minute)
+		m.wantAlive(key, true)
+		m.sweepFor(30 * time.Minute)
+		m.wantAlive(key, false)
+	})
+}
+
+// TestGivenUpWhileTheClockIsAhead deletes the key that will not do, and no other.
+func TestGivenUpWhileTheClockIsAhead(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		clock := m.ownClock()
+		m.static("overlap", "12h")
+		first := m.staticKey()
+		m.sweep()
+		m.do("write", "rotate-role/app")
+		m.sweep()
+		clock.ahead.Store(int64(25 * time.Hour))
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpListModels, Status: 403, Body: "<html>gateway</html>"})
+		m.sweepFor(3 * time.Minute)
+		m.wantAlive(first, true)
+		m.wantLive(2)
+	})
+}
+
+// TestSlowerClockAfterAFailover: a rotation is made once for one due time.
+func TestSlowerClockAfterAFailover(t *testing.T) {
+	for _, slower := range []time.Duration{2 * time.Second, 90 * time.Second, 4 * time.Minute} {
+		bubble(t, func(m *testMount) {
+			clock := m.ownClock()
+			m.static("rotation_schedule", "0 3 * * *")
+			m.sweepFor(3*time.Hour + time.Second)
+			second := m.staticKey()
+			clock.ahead.Store(-int64(slower))
+			m.sweepFor(20 * time.Minute)
+			if m.staticKey() != second || len(m.fake.Keys()) != 2 {
+				m.t.Errorf("clock %s slower: %d keys were made, want 2", slower, len(m.fake.Keys()))
+			}
+		})
+	}
+}
+
+// TestRoleThatCannotBeStored: no key is minted that the role could not have.
+func TestRoleThatCannotBeStored(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		key := m.staticKey()
+		made := len(m.fake.Keys())
+		m.advance(24 * time.Hour)
+		m.storage.spoilOp("put static/app", failBefore)
+		m.sweepFor(2 * time.Hour)
+		m.storage.heal()
+		if got := len(m.fake.Keys()) - made; got > 0 {
+			m.t.Errorf("%d keys were minted", got)
+		}
+		if m.staticKey() != key {
+			m.t.Error("another key is handed out")
+		}
+		m.sweepFor(65 * time.Minute)
+		if m.staticKey() == key {
+			m.t.Error("it is not rotated when it can be stored")
+		}
+	})
+}
+
+// TestUnreadableStaticRole holds up nobody else.
+func TestUnreadableStaticRole(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		m.lease("creds/bot", "ttl", "60s")
+		if err := m.storage.Put(m.t.Context(), &logical.StorageEntry{Key: "static/broken", Value: []byte("{")}); err != nil {
+			m.t.Fatal(err)
+		}
+		m.restart()
+		m.sweepFor(15 * time.Minute)
+		m.wantRecords(0)
+		m.sweepFor(24 * time.Hour)
+		if len(m.fake.Keys()) != 3 {
+			m.t.Errorf("%d keys were made, want 3", len(m.fake.Keys()))
+		}
+	})
+}
+
+// TestFailuresByHandPutNothingOff: neither the schedule nor ttl.
+func TestFailuresByHandPutNothingOff(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		m.sweepFor(23*time.Hour + 50*time.Minute)
+		_, before := m.stable("static-creds/app")
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpCreateKey, Status: 403})
+		for range 8 {
+			m.refused(502, nil, "write", "rotate-role/app")
+		}
+		m.fake.ClearFaults()
+		if _, ttl := m.stable("static-creds/app"); ttl > before {
+			m.t.Errorf("ttl grew from %d to %d", before, ttl)
+		}
+		key := m.staticKey()
+		m.sweepFor(12 * time.Minute)
+		if m.staticKey() == key {
+			m.t.Error("the rotation was put off")
+		}
+	})
+}
+
+// TestThrottledKeyPausesNothing: a rate limit of the data plane is not one of the
+// admin API.
+func TestThrottledKeyPausesNothing(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		l := m.lease("creds/bot")
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpListModels, Status: 429, RetryAfter: 20 * time.Minute})
+		m.refused(503, []string{"rate limited"}, "write", "rotate-role/app")
+		l.revoke()
+		m.wantAlive(l.key(), false)
+	})
+}
+
+// TestSweepThatHangsInARotation ends before Vault ends it.
+func TestSweepThatHangsInARotation(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.do("write", "config/openai", "request_timeout", "60s", "max_concurrency", 1)
+		for i := range 3 {
+			m.do("create", fmt.Sprintf("static-roles/app-%d", i), staticFields()...)
+		}
+		m.sweep()
+		m.advance(24 * time.Hour)
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpCreateKey, Latency: 33 * time.Second, Times: 1})
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpCreateKey, Hang: fakeopenai.HangAfter})
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpListKeys, Hang: fakeopenai.HangBefore})
+		began := time.Now()
+		m.sweep()
+		if took := time.Since(began); took > 85*time.Second {
+			m.t.Errorf("the sweep took %s", took)
+		}
+	})
+}
+
+// TestDeletionAgain of a role that is being deleted does not prolong its key.
+func TestDeletionAgain(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		key := m.staticKey()
+		m.storage.spoilOp("delete static/app", failBefore)
+		wantWarning(m, m.do("delete", "static-roles/app", "overlap", "0s"), "within a minute")
+		m.do("delete", "static-roles/app")
+		m.storage.heal()
+		m.sweepFor(3 * time.Minute)
+		m.wantAlive(key, false)
+		if got := m.stored(staticPrefix); len(got) > 0 {
+			m.t.Errorf("stored: %v", got)
+		}
+	})
+}
+
+// TestCandidateOfAnotherScope: a key that was begun before its role was given less is
+// not handed out.
+func TestCandidateOfAnotherScope(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		m.advance(time.Hour)
+		m.fake.SetKnobs(fakeopenai.Knobs{DataPlaneDelay: 3 * time.Minute})
+		m.refused(502, []string{"does not work yet"}, "write", "rotate-role/app")
+		m.do("write", "static-roles/app", "scopes", "api.model.read")
+		m.sweepFor(10 * time.Minute)
+		m.wantLive(1)
+		m.refused(502, []string{"does not work yet"}, "write", "rotate-role/app")
+		m.sweepFor(10 * time.Minute)
+		for _, key := range m.fake.LiveKeys() {
+			if key.Secret == m.staticKey() && fmt.Sprint(key.Scopes) != "[api.model.read]" {
+				m.t.Errorf("handed out with the scopes %v", key.Scopes)
+			}
+		}
+	})
+}
+
+// TestShortLivedKeyIsNotExtendedInVain: where the provider caps lives, a key is rotated
+// before it ends.
+func TestShortLivedKeyIsNotExtendedInVain(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.fake.SetKnobs(fakeopenai.Knobs{MaxExpiry: 10 * 24 * time.Hour})
+		m.static("rotation_period", "30d")
+		m.fake.ResetRequests()
+		m.sweepFor(48 * time.Hour)
+		if n := m.fake.Count(fakeopenai.OpUpdateKey); n > 0 {
+			m.t.Errorf("%d calls to extend it", n)
+		}
+		if strings.Contains(m.log.String(), "is moved") {
+			m.t.Error("the log tells of an extension")
+		}
+	})
+}
