@@ -70,11 +70,10 @@ func (b *backend) adoptAdminKey(ctx context.Context, s logical.Storage, config s
 	if e.AdminRecord == "" {
 		e.AdminRecord = newID(b.now())
 	}
-	_, err = b.ledger(s).adopt(ctx, record{
+	return b.ledger(s).adopt(ctx, record{
 		ID: e.AdminRecord, Kind: admin, Config: config, Provider: e.Provider,
 		KeyID: e.AdminKeyID, KeyHash: keyHash(mount.Salt, e.AdminKey),
 	})
-	return err
 }
 
 // reconcile brings the records in line with the connection. The one in use comes

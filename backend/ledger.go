@@ -178,16 +178,16 @@ func (l ledger) extend(ctx context.Context, rec record, expires, due time.Time) 
 }
 
 // adopt stores the record of a key that an operator made. It is active.
-func (l ledger) adopt(ctx context.Context, rec record) (record, error) {
+func (l ledger) adopt(ctx context.Context, rec record) error {
 	rec.Version, rec.State, rec.Adopted = recordVersion, active, true
 	rec.CreatedAt = l.now()
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
 	if err := l.write(ctx, record{}, rec); err != nil {
 		l.unopen(ctx, rec)
-		return record{}, fmt.Errorf("record %s: %w", rec.ID, err)
+		return fmt.Errorf("record %s: %w", rec.ID, err)
 	}
-	return rec, nil
+	return nil
 }
 
 // use makes a key the one that its connection or static role has: it is not due any

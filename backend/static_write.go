@@ -306,7 +306,7 @@ func (w *staticWrite) bring(ctx context.Context) (*staticKeyEntry, func(), error
 		Provider: w.conn.provider.Name(), Scope: w.conn.provider.Scope(w.next.Fields), KeyHash: w.next.ImportedHash,
 		owner: staticOwner(w.callerOf(w.req), &w.next.keyRole), ExpiresAt: found.ExpiresAt, Due: w.now().Add(candidateAge),
 	}
-	if _, err := w.ledger().adopt(ctx, rec); err != nil {
+	if err := w.ledger().adopt(ctx, rec); err != nil {
 		release()
 		return nil, nil, err
 	}
