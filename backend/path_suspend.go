@@ -146,7 +146,7 @@ func (b *backend) suspend(ctx context.Context, req *logical.Request, d *framewor
 		}
 		resp = result.response()
 	} else if what.keys > 0 {
-		resp.AddWarning(fmt.Sprintf("%s issued before may still work, until a lease or the provider ends it; revoke=true ends that now", keysOf(what.keys)))
+		resp.AddWarning(fmt.Sprintf("%s issued before may still work until a lease or the provider ends it; revoke=true ends that now", keysOf(what.keys)))
 	}
 	resp.Data["suspended_name"], resp.Data["roles"] = name, what.roles
 	if what.also != "" {

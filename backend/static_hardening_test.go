@@ -322,3 +322,63 @@ func TestShortLivedKeyIsNotExtendedInVain(t *testing.T) {
 		}
 	})
 }
+
+// TestWhileTheNewKeyIsTried: what happens meanwhile keeps it from being handed out.
+func TestWhileTheNewKeyIsTried(t *testing.T) {
+	for _, meanwhile := range []struct {
+		name   string
+		do     func(m *testMount)
+		status int
+	}{
+		{"killed", func(m *testMount) {
+			m.do("write", "revoke", "key_id", m.fake.Keys()[1].ID)
+		}, 409},
+		{"suspended", func(m *testMount) { m.do("write", "suspend/app") }, 403},
+		{"disabled", func(m *testMount) { m.sys.taint(true) }, 503},
+	} {
+		t.Run(meanwhile.name, func(t *testing.T) {
+			bubble(t, func(m *testMount) {
+				m.static()
+				first := m.staticKey()
+				m.sweep()
+				m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpListModels, LatencyAfter: 10 * time.Second, Times: 1})
+				var rotating sync.WaitGroup
+				rotating.Go(func() { m.refused(meanwhile.status, nil, "write", "rotate-role/app") })
+				time.Sleep(5 * time.Second)
+				meanwhile.do(m)
+				rotating.Wait()
+				m.sys.taint(false)
+				m.do("write", "resume/app")
+				if m.staticKey() != first {
+					m.t.Error("the new key is handed out")
+				}
+				m.sweepFor(3 * time.Minute)
+				m.wantAlive(m.staticKey(), true)
+			})
+		})
+	}
+}
+
+// TestLookThatFailsAfterAStart: what has no entry in the time index is looked at again
+// by the next sweep, and not an hour later.
+func TestLookThatFailsAfterAStart(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		first := m.staticKey()
+		m.sweep()
+		m.advance(24 * time.Hour)
+		for _, key := range m.stored(duePrefix) {
+			if err := m.storage.Delete(m.t.Context(), key); err != nil {
+				m.t.Fatal(err)
+			}
+		}
+		m.restart()
+		m.storage.spoilOp("get suspended/app", failBefore)
+		m.sweep()
+		m.storage.heal()
+		m.sweepFor(2 * time.Minute)
+		if m.staticKey() == first {
+			m.t.Error("it was not rotated")
+		}
+	})
+}

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -33,7 +34,7 @@ func (m *staticMove) candidateMade() time.Time {
 	return m.entry.Candidate.Made
 }
 
-var errCandidateRevoked = errors.New("the new key was revoked before it was handed out")
+var errCandidateRevoked = refuse(http.StatusConflict, "the new key was revoked before it was handed out, and the old one stays in use")
 
 // mintCandidate makes a new key and stores it as the candidate.
 func (m *staticMove) mintCandidate(ctx context.Context, who owner) error {

@@ -311,6 +311,9 @@ func TestStaticScheduleWithWindow(t *testing.T) {
 		m.wantText("static-roles/app", "next_vault_rotation", "2000-01-02T03:00:00Z")
 		before, _ := m.stable("static-creds/app")
 		m.advance(25 * time.Hour) // Vault is sealed, past the window
+		if _, ttl := m.stable("static-creds/app"); ttl != 5 {
+			m.t.Errorf("ttl is %d while the rotation is overdue, want 5", ttl)
+		}
 		m.sweepFor(2 * time.Hour)
 		if got, _ := m.stable("static-creds/app"); got != before {
 			m.t.Fatalf("the answer changed outside of the window:\n%s\n%s", before, got)
@@ -652,7 +655,7 @@ func TestStaticOverlapAfterALongOutage(t *testing.T) {
 		m.static("rotation_period", "10d", "overlap", "5d")
 		first := m.staticKey()
 		m.sweep()
-		m.advance(10*24*time.Hour + staticSlack) // Vault is sealed
+		m.advance(10*24*time.Hour + staticSlack + 3*24*time.Hour) // Vault is sealed
 		m.do("write", "rotate-role/app")
 		m.advance(5*24*time.Hour - time.Minute)
 		m.wantAlive(first, true)
