@@ -162,6 +162,8 @@ func TestSlowerClockAfterAFailover(t *testing.T) {
 			m.static("rotation_schedule", "0 3 * * *")
 			m.sweepFor(3*time.Hour + time.Second)
 			second := m.staticKey()
+			m.restart()
+			m.engine.now = clock.now
 			clock.ahead.Store(-int64(slower))
 			m.sweepFor(20 * time.Minute)
 			if m.staticKey() != second || len(m.fake.Keys()) != 2 {

@@ -460,7 +460,9 @@ func TestNewKeyThatIsNotAccepted(t *testing.T) {
 		if m.staticKey() == first {
 			m.t.Error("verify=false did not hand the key out")
 		}
+		m.wantLive(2)
 		m.refused(502, []string{"try the key", "verify=false"}, "create", "static-roles/new", staticFields()...)
+		m.wantLive(2)
 		m.sweepFor(2 * time.Minute)
 		m.refused(204, nil, "read", "static-roles/new")
 	})
