@@ -30,8 +30,8 @@ func (m *adminMove) state() *moveState        { return &m.moveState }
 
 func (m *adminMove) missedWindow(now time.Time) bool { return m.entry.missedWindow(now) }
 
-func (m *adminMove) clockBehind(ctx context.Context) bool {
-	return m.isBehind(ctx, m.storage, m.config)
+func (m *adminMove) clockBehind(ctx context.Context) (bool, error) {
+	return m.clockBehindOf(ctx, m.storage, m.config)
 }
 
 func (m *adminMove) candidateMade() time.Time {

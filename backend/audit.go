@@ -135,7 +135,11 @@ func (a *audit) checkRotations(ctx context.Context) error {
 			}
 		})
 	}
-	return walkStatics(ctx, a.storage, func(e *staticEntry) error {
+	return walkStatics(ctx, a.storage, func(e *staticEntry, err error) error {
+		if err != nil {
+			a.problem("a static role cannot be read: %s", err)
+			return nil
+		}
 		if e.Config != a.conn.name {
 			return nil
 		}

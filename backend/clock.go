@@ -2,6 +2,8 @@ package backend
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -12,17 +14,80 @@ import (
 // This file compares this node's clock with that of a provider. Overlaps and leases
 // are promises in real time: a clock that jumps must neither end nor prolong them.
 
-// clockTolerance is by how much a provider's clock may lie behind ours.
-const clockTolerance = 5 * time.Minute
+const (
+	// clockTolerance is by how much two clocks may differ.
+	clockTolerance = 5 * time.Minute
+	// askTimeAfter is how long what a provider has said of its time serves for all
+	// keys.
+	askTimeAfter = 20 * time.Second
+	// askTimeBudget bounds the question while a caller waits who can do without.
+	askTimeBudget = 5 * time.Second
+)
 
-// askTimeAfter is how long what a provider has said of its time serves for all keys.
-const askTimeAfter = 20 * time.Second
+// A clockState is how our clock compares with a provider's.
+type clockState int
 
-// askTime makes a cheap call, so that the provider's time is known as of now.
-func (b *backend) askTime(ctx context.Context, conn *connection) {
-	if verifier, ok := conn.client.(provider.AdminVerifier); ok && conn.health.mayAskTime() {
-		_ = b.noted(conn, verifier.VerifyAdmin(ctx))
+const (
+	clockUnknown clockState = iota // the provider does not tell its time
+	clocksAgree
+	clockAhead
+	clockBehind
+)
+
+// compareClocks asks the provider for its time. It fails if there is no answer.
+func (b *backend) compareClocks(ctx context.Context, conn *connection) (clockState, error) {
+	if err := b.askTime(ctx, conn); err != nil {
+		return clockUnknown, fmt.Errorf("compare the clocks: %w", err)
 	}
+	theirs, known := conn.transport.Now()
+	switch off := theirs.Sub(b.now()); {
+	case !known:
+		return clockUnknown, nil
+	case off > clockTolerance:
+		return clockBehind, nil
+	case off < -clockTolerance:
+		return clockAhead, nil
+	}
+	return clocksAgree, nil
+}
+
+// askTime makes a cheap call, so that the provider's time is known as of now. Who
+// comes while it is under way waits for its answer.
+func (b *backend) askTime(ctx context.Context, conn *connection) error {
+	verifier, ok := conn.client.(provider.AdminVerifier)
+	if !ok {
+		return nil
+	}
+	release, err := b.slots.acquire(ctx, "time "+conn.name)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if conn.health.knowsTime() {
+		return nil
+	}
+	err = b.noted(conn, verifier.VerifyAdmin(ctx))
+	switch provider.KindOf(err) {
+	case provider.Unauthorized, provider.Forbidden, provider.Invalid, provider.NotFound:
+		err = nil // that has a date too
+	}
+	if err == nil {
+		conn.health.toldTime()
+	}
+	return err
+}
+
+// clockBehindOf reports whether our clock is behind that of a connection's provider.
+func (b *backend) clockBehindOf(ctx context.Context, s logical.Storage, config string) (bool, error) {
+	conn, err := b.connection(ctx, s, config)
+	if errors.Is(err, errNoConnection) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	state, err := b.compareClocks(ctx, conn)
+	return state == clockBehind, err
 }
 
 // realNow is our time, or the provider's if ours is wrong by that. It makes no call:
@@ -34,23 +99,4 @@ func (b *backend) realNow(conn *connection) time.Time {
 		return theirs
 	}
 	return now
-}
-
-// clockConfirmed reports whether the provider's clock agrees with ours. It asks.
-func (b *backend) clockConfirmed(ctx context.Context, conn *connection) bool {
-	b.askTime(ctx, conn)
-	theirs, known := conn.transport.Now()
-	off := theirs.Sub(b.now())
-	return known && -clockTolerance <= off && off <= clockTolerance
-}
-
-// isBehind reports whether our clock is behind that of a connection's provider. It
-// asks.
-func (b *backend) isBehind(ctx context.Context, s logical.Storage, config string) bool {
-	conn, err := b.connection(ctx, s, config)
-	if err != nil {
-		return false
-	}
-	b.askTime(ctx, conn)
-	return b.realNow(conn).After(b.now())
 }

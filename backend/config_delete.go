@@ -257,7 +257,7 @@ func (b *backend) mayDeleteConfig(ctx context.Context, s logical.Storage, name s
 // rolesOf returns the roles and static roles that use a connection.
 func (b *backend) rolesOf(ctx context.Context, s logical.Storage, config string) ([]string, error) {
 	var users []string
-	err := walkKeyRoles(ctx, s, "", func(role *keyRole) {
+	err := walkKeyRoles(ctx, s, func(role *keyRole) {
 		if role.Config == config {
 			users = append(users, role.name)
 		}

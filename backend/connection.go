@@ -27,18 +27,20 @@ type health struct {
 	mu        sync.Mutex
 	lastError string
 	at        time.Time
-	asked     time.Time // for the time; by the monotonic clock
+	told      time.Time // when the provider has told its time; by the monotonic clock
 }
 
-// mayAskTime reports whether the provider was not asked for its time just now.
-func (h *health) mayAskTime() bool {
+// knowsTime reports whether the provider has told its time just now.
+func (h *health) knowsTime() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.asked.IsZero() && time.Since(h.asked) < askTimeAfter {
-		return false
-	}
-	h.asked = time.Now()
-	return true
+	return !h.told.IsZero() && time.Since(h.told) < askTimeAfter
+}
+
+func (h *health) toldTime() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.told = time.Now()
 }
 
 func (h *health) note(now time.Time, err error) {

@@ -32,7 +32,10 @@ type sweepState struct {
 	lastFull time.Time // zero: list the index as a whole
 	full     bool      // the sweep under way does
 
-	indexed string // the last record that reindex has done; only the sweep uses it
+	// Only the sweep uses these.
+	indexed  string // the last record that reindex has done
+	scanning bool   // the static roles are being looked at
+	scanned  string // the last one that was
 }
 
 // begin returns the minute from which the index is to be read; zero for all.
@@ -54,16 +57,12 @@ func (s *sweepState) whole() bool {
 }
 
 // finished notes a sweep that began at started and left entries no older than
-// oldest; zero if it left none. One that is not complete has left something else, so
-// that the next one lists the index as a whole.
-func (s *sweepState) finished(started, oldest time.Time, complete bool) {
+// oldest; zero if it left none.
+func (s *sweepState) finished(started, oldest time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.full {
 		s.lastFull = started
-	}
-	if !complete {
-		s.lastFull = time.Time{}
 	}
 	s.from = started.Add(-indexOverlap)
 	if !oldest.IsZero() && oldest.Before(s.from) {
@@ -85,10 +84,7 @@ func (r *sweepRun) collectDue(ctx context.Context, now time.Time) ([]task, error
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := r.holdersDue(ctx)
-	if err != nil {
-		return nil, err
-	}
+	var tasks []task
 	for _, minute := range minutes {
 		names, err := list(ctx, r.storage, minutePrefix(minute))
 		if err != nil {
@@ -103,35 +99,23 @@ func (r *sweepRun) collectDue(ctx context.Context, now time.Time) ([]task, error
 			tasks = append(tasks, task{pointer: p, hint: minutePrefix(minute) + name, minute: minute})
 		}
 	}
-	return tasks, nil
+	holders, err := r.connectionsDue(ctx)
+	return append(tasks, holders...), err
 }
 
-// holdersDue returns a task for every connection and every static role if the index
-// is listed as a whole: after a start, hourly, and when the clock went back, for a
-// rotation may be filed under a time that was never meant.
-func (r *sweepRun) holdersDue(ctx context.Context) ([]task, error) {
+// connectionsDue returns a task for every connection if the index is listed as a
+// whole: after a start, hourly, and when the clock went back, for a rotation may be
+// filed under a time that was never meant. Static roles are looked at in
+// static_scan.go.
+func (r *sweepRun) connectionsDue(ctx context.Context) ([]task, error) {
 	if !r.sweeps.whole() {
 		return nil, nil
 	}
 	configs, err := list(ctx, r.storage, configPrefix)
-	if err != nil {
-		return nil, err
-	}
 	var tasks []task
 	for _, config := range configs {
 		tasks = append(tasks, task{pointer: adminPointer(config)})
 	}
-	err = walk(ctx, r.storage, staticPrefix, func(key string) error {
-		e, err := loadAnyStatic(ctx, r.storage, strings.TrimPrefix(key, staticPrefix))
-		switch {
-		case err != nil:
-			r.Logger().Error("sweep: a static role cannot be read", "key", key, "error", err)
-			r.again()
-		case e != nil:
-			tasks = append(tasks, task{pointer: staticPointer(e.Config, e.name)})
-		}
-		return ctx.Err()
-	})
 	return tasks, err
 }
 

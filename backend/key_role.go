@@ -156,10 +156,10 @@ func loadKeyRole(ctx context.Context, s logical.Storage, name string) (*keyRole,
 	return &static.keyRole, nil
 }
 
-// walkKeyRoles calls visit with all roles and static roles below a part of a name.
-func walkKeyRoles(ctx context.Context, s logical.Storage, part string, visit func(*keyRole)) error {
+// walkKeyRoles calls visit with all roles and static roles.
+func walkKeyRoles(ctx context.Context, s logical.Storage, visit func(*keyRole)) error {
 	for _, prefix := range []string{rolePrefix, staticPrefix} {
-		err := walk(ctx, s, prefix+part, func(key string) error {
+		err := walk(ctx, s, prefix, func(key string) error {
 			role, err := load[keyRole](ctx, s, key)
 			if role != nil {
 				role.name = strings.TrimPrefix(key, prefix)

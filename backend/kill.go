@@ -99,38 +99,15 @@ func (b *backend) killTarget(ctx context.Context, s logical.Storage, t target, b
 	}
 	run := b.newKillRun(s, t.String())
 	run.mark(ctx, pointers)
-	if run.allMarked() && b.noticeStatics(ctx, s, pointers) {
+	if run.allMarked() {
 		b.dropOrders(ctx, s, orders)
 		orders = nil
 	}
 	run.delete(ctx)
-	if len(orders) > 0 && run.allMarked() && b.noticeStatics(ctx, s, pointers) {
+	if run.allMarked() {
 		b.dropOrders(ctx, s, orders)
 	}
 	return run.result(), nil
-}
-
-// noticeStatics makes the sweep look at the static roles that have lost a key, for
-// they need another one. It reports whether that is stored.
-func (b *backend) noticeStatics(ctx context.Context, s logical.Storage, pointers []pointer) bool {
-	ctx, cancel := mustRecord(ctx)
-	defer cancel()
-	noticed := map[string]bool{}
-	for _, p := range pointers {
-		if noticed[p.role] {
-			continue
-		}
-		noticed[p.role] = true
-		e, err := loadStatic(ctx, s, p.role)
-		if err == nil && e != nil {
-			err = b.notice(ctx, s, e.Config, p.role)
-		}
-		if err != nil {
-			b.Logger().Warn("the sweep is told later that a static role has lost its key", "role", p.role, "error", err)
-			return false
-		}
-	}
-	return true
 }
 
 // storeOrders stores what is to be killed, and returns where.
@@ -195,12 +172,11 @@ func (b *backend) finishOrder(ctx context.Context, s logical.Storage, key string
 		pointers = append(pointers, p)
 	}
 	run := b.newKillRun(s, order.Target)
+	run.repeated = true
 	run.mark(ctx, pointers)
 	b.Logger().Info("a kill that was cut short goes on", "target", order.Target, "keys", len(run.tasks), "left", len(run.open))
 	if run.allMarked() {
-		if b.noticeStatics(ctx, s, pointers) {
-			b.dropOrders(ctx, s, []string{key})
-		}
+		b.dropOrders(ctx, s, []string{key})
 		return nil
 	}
 	order.Keys = slices.DeleteFunc(order.Keys, func(name string) bool {
@@ -279,13 +255,24 @@ func (k *killRun) markOne(ctx context.Context, t task) {
 	}
 	later = false
 	if rec == nil {
-		k.marked(t.pointer)
+		k.gone(ctx, t)
 		return
 	}
 	k.choose(ctx, *rec)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.tasks = append(k.tasks, t)
+}
+
+// gone notes that a record is gone. If that of a static key was deleted before its role
+// was told, it is told now; no other role minds.
+func (k *killRun) gone(ctx context.Context, t task) {
+	if k.repeated {
+		if err := k.notice(ctx, k.storage, t.config, t.role, k.now()); err != nil {
+			return
+		}
+	}
+	k.marked(t.pointer)
 }
 
 // delete deletes the keys of all records, each that somebody else is at as soon as

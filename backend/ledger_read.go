@@ -57,15 +57,28 @@ func (l ledger) ofRole(ctx context.Context, config, role string) ([]record, erro
 }
 
 // staticOf returns the records of a static role's keys, under all connections that
-// there are: it may have moved from one to another, and have had the name of a role
-// before. The ledger itself is not listed: some storages read all that is below.
-func (l ledger) staticOf(ctx context.Context, role string) ([]record, error) {
-	configs, err := list(ctx, l.storage, configPrefix)
+// there are and those that the role names: it may have moved from one to another, and
+// one may be deleted by force. A role that does not say, because it is gone, is looked
+// for under all that the ledger knows, which costs more: some storages read all that
+// is below a prefix to list it.
+func (l ledger) staticOf(ctx context.Context, role string, e *staticEntry) ([]record, error) {
+	from := configPrefix
+	if e == nil || e.leaving() {
+		from = ledgerPrefix
+	}
+	configs, err := list(ctx, l.storage, from)
 	if err != nil {
 		return nil, err
 	}
+	if e != nil {
+		configs = append(configs, e.configs()...)
+	}
+	for i, config := range configs {
+		configs[i] = strings.TrimSuffix(config, "/")
+	}
+	slices.Sort(configs)
 	var all []record
-	for _, config := range configs {
+	for _, config := range slices.Compact(configs) {
 		recs, err := l.ofRole(ctx, config, role)
 		if err != nil {
 			return nil, err

@@ -170,6 +170,7 @@ func (b *backend) deleteStaticRole(ctx context.Context, req *logical.Request, d 
 func (m *staticMove) delete(ctx context.Context, overlap time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotationBudget)
 	defer cancel()
+	m.askTimeOf(ctx)
 	next := m.entry.clone()
 	if until := m.realTime(ctx).Add(overlap); !next.leaving() || until.Before(next.Leaving) {
 		next.Leaving = until

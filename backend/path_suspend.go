@@ -234,10 +234,11 @@ func (b *backend) resume(ctx context.Context, req *logical.Request, d *framework
 		if err := remove(ctx, req.Storage, suspendKey(name)); err != nil {
 			return nil, err
 		}
-		if err := b.lookAtStatics(ctx, req.Storage, name); err != nil {
-			return nil, err
-		}
 		b.Logger().Info("resumed", "name", name, "by", b.callerOf(req).String())
+	}
+	// Also if it was lifted before: that may have been cut short here.
+	if err := b.lookAtStatics(ctx, req.Storage, name); err != nil {
+		return nil, fmt.Errorf("%q is resumed, but its static roles get their next keys up to an hour later, unless this is repeated: %w", name, err)
 	}
 	resp := &logical.Response{}
 	still, err := suspensionOf(ctx, req.Storage, name)

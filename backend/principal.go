@@ -168,8 +168,13 @@ func (b *backend) sweepPrincipal(ctx context.Context, s logical.Storage, p point
 	// and nothing must live under the principal then.
 	if !tainted && !entry.Leaving {
 		used, err := b.usesPrincipal(ctx, s, p)
-		if err != nil || used {
+		if err != nil {
+			b.Logger().Warn("a service account is left, for it is not known whether its role needs it", "config", p.config, "role", p.role, "error", err)
+			err = b.ledger(s).hint(ctx, p, b.now().Add(principalRetry))
 			return err == nil, err
+		}
+		if used {
+			return true, nil
 		}
 	}
 	return b.deletePrincipal(ctx, s, p, entry, tainted)

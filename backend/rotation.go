@@ -54,7 +54,7 @@ type holder interface {
 	rotateAt() time.Time
 	missedWindow(now time.Time) bool
 	// clockBehind reports whether our clock is behind the provider's.
-	clockBehind(ctx context.Context) bool
+	clockBehind(ctx context.Context) (bool, error)
 	// candidateMade is when the candidate was made; zero if there is none.
 	candidateMade() time.Time
 
@@ -194,11 +194,8 @@ func (b *backend) judgeCandidate(ctx context.Context, h holder, cause error) err
 
 // rotateIfDue finishes a rotation that was begun, or begins one if it is time.
 func (b *backend) rotateIfDue(ctx context.Context, h holder) error {
-	if planned := *h.schedule(); planned.correct(b.now()) && !h.clockBehind(ctx) {
-		h.log().Warn("the next rotation lies too far ahead; was this node's clock ahead? It is planned anew", "next", rfc3339(planned.Next))
-		if err := h.change(ctx, func(r *rotationEntry) { r.correct(b.now()) }); err != nil {
-			return err
-		}
+	if err := b.correctPlan(ctx, h); err != nil {
+		return err
 	}
 	if h.candidateMade().IsZero() {
 		switch at := h.rotateAt(); {
@@ -209,6 +206,21 @@ func (b *backend) rotateIfDue(ctx context.Context, h holder) error {
 		}
 	}
 	return b.rotate(ctx, h, owner{DisplayName: "automated rotation"}, sweepPatience)
+}
+
+// correctPlan plans anew what was planned while the clock was ahead. If it is behind
+// now, the plan is right.
+func (b *backend) correctPlan(ctx context.Context, h holder) error {
+	planned := *h.schedule()
+	if !planned.correct(b.now()) {
+		return nil
+	}
+	behind, err := h.clockBehind(ctx)
+	if err != nil || behind {
+		return err
+	}
+	h.log().Warn("the next rotation lies too far ahead; was this node's clock ahead? It is planned anew", "next", rfc3339(planned.Next))
+	return h.change(ctx, func(r *rotationEntry) { r.correct(b.now()) })
 }
 
 func (b *backend) skipRotation(ctx context.Context, h holder) error {

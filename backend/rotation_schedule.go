@@ -327,7 +327,7 @@ func (r *rotationEntry) correct(now time.Time) bool {
 // more, the next attempt waits nevertheless.
 func (r *rotationEntry) attempt(now time.Time) {
 	r.Attempt = now
-	if retry := now.Add(retryDelay(r.Failures)); r.RetryAt.Before(retry) && !now.Before(r.Next) {
+	if retry := now.Add(retryDelay(0)); r.RetryAt.Before(retry) && !now.Before(r.Next) {
 		r.RetryAt = retry
 	}
 }

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -359,6 +360,230 @@ func TestWhileTheNewKeyIsTried(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestForcedDeletionOfTheConnection: the key is not forgotten, and dies as soon as a
+// connection of that name is there again.
+func TestForcedDeletionOfTheConnection(t *testing.T) {
+	for _, moved := range []bool{false, true} {
+		bubble(t, func(m *testMount) {
+			m.static()
+			key := m.staticKey()
+			m.sweepFor(20 * time.Minute)
+			m.do("delete", "config/openai", "force", true)
+			m.sweepFor(20 * time.Minute)
+			if moved {
+				m.do("create", "config/other", "provider", "openai", "admin_key", m.fake.AdminKey())
+				m.do("write", "static-roles/app", "config_name", "other")
+				wantWarning(m, m.do("write", "rotate-role/app", "overlap", "0s"), "may still work")
+			} else {
+				wantWarning(m, m.do("delete", "static-roles/app", "overlap", "0s"), "may still work")
+			}
+			m.wantAlive(key, true)
+			m.do("create", "config/openai", "provider", "openai", "admin_key", m.fake.AdminKey())
+			m.sweepFor(65 * time.Minute)
+			m.wantAlive(key, false)
+		})
+	}
+}
+
+// TestSeveralRolesAndTheClock: each of them learns the provider's time.
+func TestSeveralRolesAndTheClock(t *testing.T) {
+	const roles = 4
+	prepare := func(m *testMount, pairs ...any) {
+		m.configure()
+		for i := range roles {
+			m.do("create", fmt.Sprintf("static-roles/app-%d", i), staticFields(pairs...)...)
+		}
+		m.sweepFor(3 * time.Minute)
+	}
+	slow := fakeopenai.Fault{Op: fakeopenai.OpListProjects, Latency: 200 * time.Millisecond}
+	t.Run("behind", func(t *testing.T) {
+		bubble(t, func(m *testMount) {
+			prepare(m, "rotation_period", "10d")
+			m.restart()
+			clock := m.ownClock()
+			clock.ahead.Store(-int64(20 * 24 * time.Hour))
+			m.fake.Inject(slow)
+			m.sweepFor(5 * time.Minute)
+			clock.ahead.Store(0)
+			m.sweepFor(30 * time.Minute)
+			if made := len(m.fake.Keys()); made != roles {
+				m.t.Errorf("%d keys were made, want %d", made, roles)
+			}
+		})
+	})
+	t.Run("was ahead", func(t *testing.T) {
+		bubble(t, func(m *testMount) {
+			m.engine.now = func() time.Time { return time.Now().Add(0) }
+			prepare(m)
+			m.engine.now = func() time.Time { return time.Now().Add(60 * 24 * time.Hour) }
+			m.sweepFor(3 * time.Minute) // they are rotated, and the provider tells no time
+			m.restart()
+			m.ownClock()
+			m.fake.Inject(slow)
+			m.sweepFor(10 * time.Minute)
+			for _, rec := range m.staticRecords() {
+				if rec.NotBefore.After(time.Now().Add(2 * time.Hour)) {
+					m.t.Errorf("an overlap ends at %s", rec.NotBefore)
+				}
+			}
+		})
+	})
+}
+
+// TestDeletionAfterAStartWithTheClockAhead asks the provider for its time.
+func TestDeletionAfterAStartWithTheClockAhead(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		key := m.staticKey()
+		m.sweep()
+		m.restart()
+		clock := m.ownClock()
+		clock.ahead.Store(int64(60 * 24 * time.Hour))
+		m.do("delete", "static-roles/app")
+		clock.ahead.Store(0)
+		m.sweepFor(80 * time.Minute)
+		m.wantAlive(key, false)
+	})
+}
+
+// TestVacancyWhileTheClockIsAheadByAnHour is less than what a backoff may be.
+func TestVacancyWhileTheClockIsAheadByAnHour(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		clock := m.ownClock()
+		m.static()
+		m.sweep()
+		clock.ahead.Store(int64(time.Hour))
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpCreateKey, Status: 403})
+		m.do("write", "revoke", "role", "app")
+		m.sweepFor(3 * time.Minute)
+		clock.ahead.Store(0)
+		m.fake.ClearFaults()
+		m.sweepFor(8 * time.Minute)
+		m.wantAlive(m.staticKey(), true)
+	})
+}
+
+// TestKillThatWaitsForAnotherKey: a static role whose key is dead gets its next one
+// although the kill goes on.
+func TestKillThatWaitsForAnotherKey(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.do("create", "static-roles/team/app", staticFields()...)
+		m.do("create", "roles/team/bot", "config_name", "openai", "project_id", "proj_demo")
+		l := m.lease("creds/team/bot", "ttl", "10h")
+		m.sweepFor(10 * time.Minute)
+		release, _ := m.engine.slots.try(recordSlot(l.id()))
+		m.do("write", "revoke", "role", "team/")
+		m.sweepFor(3 * time.Minute)
+		m.wantAlive(fmt.Sprint(m.do("read", "static-creds/team/app").Data["api_key"]), true)
+		release()
+		m.sweepFor(3 * time.Minute)
+		m.wantAlive(l.key(), false)
+		if left := m.stored(orderPrefix); len(left) > 0 {
+			m.t.Errorf("orders: %v", left)
+		}
+	})
+}
+
+// TestUnreadableRoleInAnIncident: all others are killed, suspended and audited.
+func TestUnreadableRoleInAnIncident(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.do("create", "static-roles/team/app", staticFields()...)
+		m.do("create", "static-roles/team/bad", staticFields()...)
+		m.sweep()
+		if err := m.storage.Put(m.t.Context(), &logical.StorageEntry{Key: "static/team/bad", Value: []byte("{")}); err != nil {
+			m.t.Fatal(err)
+		}
+		resp := m.do("write", "suspend/team", "subtree", true, "revoke", true)
+		if fmt.Sprint(resp.Data["revoked"]) != "2" {
+			m.t.Errorf("killed: %v", resp.Data)
+		}
+		m.wantLive(0)
+		if left := m.stored(orderPrefix); len(left) > 0 {
+			m.t.Errorf("orders: %v", left)
+		}
+		m.audit().wantComplete(false)
+		m.do("write", "resume/team", "subtree", true)
+		m.sweepFor(2 * time.Minute)
+		m.wantAlive(fmt.Sprint(m.do("read", "static-creds/team/app").Data["api_key"]), true)
+		listings := 0
+		for range 120 {
+			m.sweepFor(time.Minute)
+			if m.engine.sweeps.whole() {
+				listings++
+			}
+		}
+		if listings > 3 {
+			m.t.Errorf("the whole index was listed %d times in two hours", listings)
+		}
+	})
+}
+
+// TestResumeThatFailsHalfWay is finished by another one.
+func TestResumeThatFailsHalfWay(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		m.sweep()
+		m.do("write", "suspend/app", "revoke", true)
+		m.sweepFor(3 * time.Minute)
+		m.storage.spoilOp("get static/app", failBefore)
+		_, _ = m.try("write", "resume/app")
+		m.storage.heal()
+		m.do("write", "resume/app")
+		m.sweepFor(2 * time.Minute)
+		m.wantAlive(m.staticKey(), true)
+	})
+}
+
+// TestExtensionThatIsRefused is not tried each minute.
+func TestExtensionThatIsRefused(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static("rotation_period", "30d", "overlap", "1h")
+		m.sweepFor(20 * time.Minute)
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpUpdateKey, Status: 403})
+		m.do("write", "static-roles/app", "overlap", "20d")
+		m.fake.ResetRequests()
+		m.sweepFor(24 * time.Hour)
+		if n := m.fake.Count(fakeopenai.OpUpdateKey); n < 3 || n > 200 {
+			m.t.Errorf("%d calls to extend it in a day", n)
+		}
+	})
+}
+
+// TestManyIdleRolesStarveNobody: what is due comes first.
+func TestManyIdleRolesStarveNobody(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.do("write", "config/openai", "max_concurrency", 1)
+		for i := range 300 {
+			m.do("create", fmt.Sprintf("static-roles/idle-%03d", i), staticFields("rotation_period", "60d", "verify", false)...)
+		}
+		m.do("create", "static-roles/app", staticFields("rotation_period", "2h", "overlap", "10m")...)
+		key := m.staticKey()
+		l := m.lease("creds/bot", "ttl", "60s")
+		fast := m.storage.Storage
+		m.storage.Storage = slowReads{m.storage.Storage, 130 * time.Millisecond}
+		m.sweepFor(2*time.Hour + 10*time.Minute)
+		m.storage.Storage = fast
+		if m.staticKey() == key {
+			m.t.Error("it was not rotated")
+		}
+		m.wantAlive(l.key(), false)
+	})
+}
+
+// A slowReads takes its time for each read.
+type slowReads struct {
+	logical.Storage
+	takes time.Duration
+}
+
+func (s slowReads) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	time.Sleep(s.takes)
+	return s.Storage.Get(ctx, key)
 }
 
 // TestLookThatFailsAfterAStart: what has no entry in the time index is looked at again

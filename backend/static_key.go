@@ -101,7 +101,7 @@ func (m *staticMove) change(ctx context.Context, how func(*rotationEntry)) error
 
 // records are those of the role's keys, under all connections.
 func (m *staticMove) records(ctx context.Context) ([]record, error) {
-	return m.ledger().staticOf(ctx, m.name)
+	return m.ledger().staticOf(ctx, m.name, m.entry)
 }
 
 // reconcile brings the records in line with the role.
@@ -230,24 +230,29 @@ func (m *staticMove) cover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := conn.client.(provider.Extender); !ok {
-		return nil
-	}
-	if shortLived := !m.entry.Key.Expires.IsZero(); shortLived && m.now().Before(m.entry.rotateDue()) {
-		return nil // it is rotated before it ends: see rotateBefore
-	}
-	want := m.entry.expiryFor(conn, m.entry.Rotation.Next, m.now())
 	return m.onRecord(ctx, m.entry.Key.pointer(m.name), func(rec record) error {
-		covered := rec.ExpiresAt.IsZero() || rec.ExpiresAt.After(want.Add(-staticSlack/2))
-		if rec.State != active || rec.Adopted || covered {
+		if rec.State != active || !m.entry.uncovered(rec, conn, m.now()) {
 			return nil
 		}
-		_, err := m.extend(ctx, rec, want)
+		_, err := m.extend(ctx, rec, m.entry.expiryFor(conn, m.entry.Rotation.Next, m.now()))
 		if err == nil {
 			m.log().Info("the expiry of a key is moved, for it is not replaced yet", "key_id", rec.KeyID)
 		}
 		return err
 	})
+}
+
+// uncovered reports whether the provider ends the role's key before its next rotation
+// and the overlap are surely over. One that lives too briefly for that is rotated
+// before it ends (see rotateBefore), and only if that is late it is uncovered.
+func (e *staticEntry) uncovered(rec record, conn *connection, now time.Time) bool {
+	if _, ok := conn.client.(provider.Extender); !ok || rec.Adopted || rec.ExpiresAt.IsZero() {
+		return false
+	}
+	if shortLived := !e.Key.Expires.IsZero(); shortLived && now.Before(e.rotateDue()) {
+		return false
+	}
+	return !rec.ExpiresAt.After(e.expiryFor(conn, e.Rotation.Next, now).Add(-staticSlack / 2))
 }
 
 // noticeLoss takes a key that was killed from the role, which then has none.
@@ -312,24 +317,30 @@ func (m *staticMove) tendSuspended(ctx context.Context) error {
 	)
 }
 
-// correctClock mends what was stored while the clock was ahead: an overlap, and since
-// when there is no key. A clock that is not certain to be right shortens nothing.
+// correctClock mends what was stored while the clock was ahead: since when there is no
+// key, when to try again, and overlaps. Overlaps are shortened only if the provider's
+// clock agrees with ours.
 func (m *staticMove) correctClock(ctx context.Context) error {
-	if m.entry.VacantSince.After(m.now()) {
+	now := m.now()
+	if m.entry.VacantSince.After(now) || m.entry.Key == nil && m.entry.Rotation.RetryAt.After(now.Add(2*vacantRetry)) {
 		next := m.entry.clone()
-		next.VacantSince = m.now()
+		next.VacantSince, next.Rotation.RetryAt = now, time.Time{}
 		if err := m.put(ctx, next); err != nil {
 			return err
 		}
 	}
-	if planned := m.entry.Rotation; !planned.correct(m.now()) {
+	if planned := m.entry.Rotation; !planned.correct(now) {
 		return nil
 	}
 	conn, err := m.connection(ctx, m.storage, m.entry.Config)
-	if err != nil || !m.clockConfirmed(ctx, conn) {
+	if err != nil {
 		return err
 	}
-	return m.shorten(ctx, m.now().Add(m.entry.Rotation.Overlap.duration()), false)
+	state, err := m.compareClocks(ctx, conn)
+	if err != nil || state != clocksAgree {
+		return err
+	}
+	return m.shorten(ctx, now.Add(m.entry.Rotation.Overlap.duration()), false)
 }
 
 // shorten ends the overlap of all replaced keys, at the latest at until, or now.
@@ -411,23 +422,22 @@ func (m *staticMove) leave(ctx context.Context) error {
 	)
 }
 
-// lookAtStatics makes the sweep look at the static roles that a name stands for.
+// lookAtStatics makes the sweep look at the static roles that a name stands for. One
+// that cannot be read is left out.
 func (b *backend) lookAtStatics(ctx context.Context, s logical.Storage, name string) error {
 	roles, err := rolesUnder(ctx, s, name)
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, role := range roles {
 		e, err := loadStatic(ctx, s, role)
 		if err != nil {
-			return err
+			b.Logger().Error("a static role cannot be read", "role", role, "error", err)
 		}
-		if e == nil {
-			continue
-		}
-		if err := b.notice(ctx, s, e.Config, role); err != nil {
-			return err
+		if e != nil {
+			errs = append(errs, b.notice(ctx, s, e.Config, role, b.now()))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -116,6 +116,20 @@ func (e *staticEntry) clone() *staticEntry {
 
 func (e *staticEntry) leaving() bool { return !e.Leaving.IsZero() }
 
+// configs are the connections of the role and of its keys.
+func (e *staticEntry) configs() []string {
+	configs := []string{e.Config}
+	for _, key := range []*staticKeyEntry{e.Key, e.Candidate} {
+		if key != nil {
+			configs = append(configs, key.Config)
+		}
+	}
+	if e.Previous != nil {
+		configs = append(configs, e.Previous.Config)
+	}
+	return configs
+}
+
 func (k *staticKeyEntry) pointer(role string) pointer {
 	return pointer{config: k.Config, role: role, id: k.Record}
 }
@@ -139,14 +153,14 @@ func loadAnyStatic(ctx context.Context, s logical.Storage, name string) (*static
 }
 
 // walkStatics calls visit with every static role, but for those that are being
-// deleted.
-func walkStatics(ctx context.Context, s logical.Storage, visit func(*staticEntry) error) error {
+// deleted, and with what is wrong with one that cannot be read.
+func walkStatics(ctx context.Context, s logical.Storage, visit func(e *staticEntry, err error) error) error {
 	return walk(ctx, s, staticPrefix, func(key string) error {
 		e, err := loadStatic(ctx, s, strings.TrimPrefix(key, staticPrefix))
-		if err != nil || e == nil {
-			return err
+		if err == nil && e == nil {
+			return nil
 		}
-		return visit(e)
+		return visit(e, err)
 	})
 }
 

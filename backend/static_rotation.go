@@ -23,8 +23,8 @@ func (m *staticMove) schedule() *rotationEntry        { return &m.entry.Rotation
 func (m *staticMove) rotateAt() time.Time             { return m.entry.rotateAt() }
 func (m *staticMove) missedWindow(now time.Time) bool { return m.entry.missedWindow(now) }
 
-func (m *staticMove) clockBehind(ctx context.Context) bool {
-	return m.isBehind(ctx, m.storage, m.entry.Config)
+func (m *staticMove) clockBehind(ctx context.Context) (bool, error) {
+	return m.clockBehindOf(ctx, m.storage, m.entry.Config)
 }
 
 func (m *staticMove) candidateMade() time.Time {
@@ -227,6 +227,15 @@ func (m *staticMove) replaced(ctx context.Context) *replacedKey {
 		overlap = *m.overlap
 	}
 	return &replacedKey{Config: old.Config, Record: old.Record, KeyID: old.KeyID, Until: m.realTime(ctx).Add(overlap)}
+}
+
+// askTimeOf asks the provider for its time, for the sake of realTime.
+func (m *staticMove) askTimeOf(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeBudget)
+	defer cancel()
+	if conn, err := m.connection(ctx, m.storage, m.entry.Config); err == nil {
+		_ = m.askTime(ctx, conn)
+	}
 }
 
 // realTime is the time from which an overlap counts.

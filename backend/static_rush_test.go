@@ -86,7 +86,10 @@ func (m *testMount) readOn(done chan struct{}, roles int, reads *atomic.Int64) {
 func (m *testMount) dueStill(due time.Time) int {
 	m.t.Helper()
 	left := 0
-	err := walkStatics(m.t.Context(), m.storage.Storage, func(e *staticEntry) error {
+	err := walkStatics(m.t.Context(), m.storage.Storage, func(e *staticEntry, err error) error {
+		if err != nil {
+			return err
+		}
 		if e.Rotation.Last.Before(due) {
 			left++
 		}

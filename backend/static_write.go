@@ -191,7 +191,7 @@ func (w *staticWrite) update(ctx context.Context) error {
 	}
 	// Its key may have to live longer than the provider knows, and a candidate may
 	// have been given up.
-	return w.notice(ctx, w.storage, w.next.Config, w.name)
+	return w.notice(ctx, w.storage, w.next.Config, w.name, w.now())
 }
 
 // begin stores a new role with the key that get returns, which it has recorded.

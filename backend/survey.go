@@ -48,6 +48,7 @@ type survey struct {
 	listed     int                 // keys at the provider
 	last       string              // scope that was done last, here or in the survey before
 	problems   []string
+	blind      bool // not all roles could be read: nothing is said of principals
 
 	// unknownAdmin is a connection of whose admin key the id is not known; empty if
 	// there is none.
@@ -111,7 +112,13 @@ func (v *survey) readLedger(ctx context.Context, visit func(record)) error {
 	}
 	return firstErrorOf(
 		func() error { return v.readPrincipals(ctx) },
-		func() error { return v.readRoles(ctx) },
+		func() error {
+			if err := v.readRoles(ctx); err != nil {
+				v.blind = true
+				v.problem("the roles could not all be read, so no service account is looked at: %s", err)
+			}
+			return ctx.Err()
+		},
 		func() error { return v.readAdminIDs(ctx) },
 	)
 }
@@ -133,7 +140,7 @@ func (v *survey) readAdminIDs(ctx context.Context) error {
 // readRoles notes the names of the principals that roles have, or would get: after a
 // restore of Vault, one that is not on record is found again by its name.
 func (v *survey) readRoles(ctx context.Context) error {
-	return walkKeyRoles(ctx, v.storage, "", func(role *keyRole) {
+	return walkKeyRoles(ctx, v.storage, func(role *keyRole) {
 		v.ofRoles[principalName(v.mount, role.Config, role.name, v.conn.provider.Limits().NameLength)] = true
 	})
 }
@@ -285,7 +292,7 @@ func (v *survey) usedElsewhere(ctx context.Context, key listedKey) bool {
 // this mount, owns no key, is not on record and is not that of a role.
 func (v *survey) eachPrincipal(ctx context.Context, scope string, suspect func(listedKey)) {
 	keeper, ok := v.conn.client.(provider.PrincipalKeeper)
-	if !ok || !v.scopes[scope] {
+	if !ok || !v.scopes[scope] || v.blind {
 		return
 	}
 	var suspects []provider.FoundPrincipal

@@ -113,16 +113,27 @@ func (s *suspension) resumeCommand(mount string) string {
 
 // rolesUnder returns the stored roles, static ones too, that a name stands for.
 func rolesUnder(ctx context.Context, s logical.Storage, name string) ([]string, error) {
-	if !subtree(name) {
-		role, err := loadKeyRole(ctx, s, name)
-		if err != nil || role == nil {
+	var roles []string
+	for _, prefix := range []string{rolePrefix, staticPrefix} {
+		if !subtree(name) {
+			entry, err := s.Get(ctx, prefix+name)
+			if err != nil {
+				return nil, fmt.Errorf("read %s: %w", prefix+name, err)
+			}
+			if entry != nil {
+				roles = append(roles, name)
+			}
+			continue
+		}
+		err := walk(ctx, s, prefix+name, func(key string) error {
+			roles = append(roles, strings.TrimPrefix(key, prefix))
+			return nil
+		})
+		if err != nil {
 			return nil, err
 		}
-		return []string{name}, nil
 	}
-	var roles []string
-	err := walkKeyRoles(ctx, s, name, func(role *keyRole) { roles = append(roles, role.name) })
-	return roles, err
+	return roles, nil
 }
 
 // suspensions returns all suspensions.

@@ -77,8 +77,7 @@ type sweepRun struct {
 	failures []keyFailure
 	busy     []task
 	open     map[pointer]bool // records that a kill has to mark yet
-	// incomplete says that something was left that is not in the time index.
-	incomplete bool
+	repeated bool             // the kill goes on with an order
 }
 
 func (b *backend) sweep(ctx context.Context, s logical.Storage) error {
@@ -95,7 +94,8 @@ func (b *backend) sweep(ctx context.Context, s logical.Storage) error {
 		return fmt.Errorf("sweep: collect what is due: %w", err)
 	}
 	run.all(ctx, tasks)
-	b.sweeps.finished(started, run.oldest, !run.incomplete)
+	b.sweeps.finished(started, run.oldest)
+	run.scanStatics(ctx)
 	b.reindex(ctx, s)
 	if b.System().Tainted() {
 		return b.drain(ctx, s) // Vault waits for this sweep, and asks for no other
@@ -248,13 +248,9 @@ func (r *sweepRun) leave(t task) {
 	r.stays(t)
 }
 
-// stays remembers that an entry of the index is still there, or that there is none
-// for what is still to be done.
+// stays remembers that an entry of the index is still there.
 func (r *sweepRun) stays(t task) {
 	if t.hint == "" {
-		if t.static() {
-			r.again()
-		}
 		return
 	}
 	r.mu.Lock()

@@ -17,7 +17,6 @@ type sweepQueue struct {
 	run    *sweepRun
 	config string
 	inARow atomic.Int64 // failures that blame the connection
-	clock  sync.Once    // asks the provider for its time
 	busy   atomic.Bool  // somebody else holds a record
 
 	mu       sync.Mutex
@@ -67,6 +66,9 @@ func (q *sweepQueue) contained(ctx context.Context, t task, do func(context.Cont
 	defer func() {
 		if !finished {
 			q.run.stays(t)
+			if t.id == noticeID { // it may be removed already
+				_ = q.run.notice(ctx, q.run.storage, t.config, t.role, q.run.now())
+			}
 		}
 	}()
 	defer q.run.recovered("entry", t.id)
@@ -120,7 +122,7 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 	if !r.chosen {
 		return rec
 	}
-	if rec.State == active || rec.State == revoking && (rec.Attempts > 0 || rec.Due.After(r.now())) {
+	if r.mustHurry(rec) {
 		next, err := r.ledger(r.storage).hurry(ctx, rec)
 		if err != nil {
 			r.Logger().Warn("a record could not be marked for deletion", "id", rec.ID, "error", err)
@@ -128,8 +130,28 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 		}
 		rec = next
 	}
+	if rec.Kind == static { // its role needs another key
+		if err := r.notice(ctx, r.storage, rec.Config, rec.Role, r.now()); err != nil {
+			r.Logger().Warn("the sweep is told later that a static role has lost its key", "role", rec.Role, "error", err)
+			return rec
+		}
+	}
 	r.marked(rec.pointer())
 	return rec
+}
+
+// mustHurry reports whether a record of a kill is to be marked anew. An order that is
+// carried out once more leaves alone what is being deleted already.
+func (r *sweepRun) mustHurry(rec record) bool {
+	switch {
+	case rec.State == active:
+		return true
+	case rec.State != revoking:
+		return false
+	case r.repeated:
+		return !rec.NotBefore.IsZero()
+	}
+	return rec.Attempts > 0 || rec.Due.After(r.now())
 }
 
 // marked notes that the sweep will go on with a record, or that it is gone.
@@ -209,7 +231,7 @@ func (q *sweepQueue) ended(ctx context.Context, rec *record) bool {
 	if err != nil {
 		return true // the deletion will say so
 	}
-	q.clock.Do(func() { q.run.askTime(ctx, conn) })
+	_ = q.run.askTime(ctx, conn) // without, our own clock decides
 	now, known := conn.transport.Now()
 	if !known || !now.Add(clockTolerance).Before(end) {
 		return true
@@ -268,45 +290,46 @@ func (q *sweepQueue) static(ctx context.Context, t task) {
 	default:
 		r.done.Add(1)
 	}
-	q.afterStatic(ctx, t, moved && t.hint == before, err != nil && !moved || r.staticDue(ctx, t, after))
+	q.afterStatic(ctx, t, moved && t.hint == before, err != nil && !moved || r.staticDue(ctx, t, after), err)
 }
 
 // afterStatic removes an entry of the time index, unless it is removed already, or
 // there is still something to do.
-func (q *sweepQueue) afterStatic(ctx context.Context, t task, removed, todo bool) {
+func (q *sweepQueue) afterStatic(ctx context.Context, t task, removed, todo bool, cause error) {
 	switch {
-	case removed:
+	case removed, t.hint == "" && cause == nil:
 	case !todo:
 		if t.id != noticeID {
 			q.run.forget(ctx, t)
 		}
-	case t.id == noticeID:
-		if err := q.run.notice(ctx, q.run.storage, t.config, t.role); err != nil {
-			q.run.again()
+	case t.id == noticeID || t.hint == "":
+		// What a provider has refused is not asked for each minute.
+		later := q.run.now()
+		if provider.KindOf(cause) != "" || errors.Is(cause, errNoConnection) {
+			later = later.Add(noticeAgain).Truncate(noticeAgain) // several become one
+		}
+		if err := q.run.notice(ctx, q.run.storage, t.config, t.role, later); err != nil {
+			q.run.Logger().Warn("sweep: a static role is looked at again within the hour", "role", t.role, "error", err)
 		}
 	default:
 		q.run.stays(t)
 	}
 }
 
-// again makes the next sweep list the whole time index, as this one has.
-func (r *sweepRun) again() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.incomplete = true
-}
+// noticeAgain is when a static role is looked at again after its provider has failed.
+const noticeAgain = 10 * time.Minute
 
 // notice makes the sweep look at a static role.
-func (b *backend) notice(ctx context.Context, s logical.Storage, config, role string) error {
+func (b *backend) notice(ctx context.Context, s logical.Storage, config, role string, at time.Time) error {
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
-	return b.ledger(s).hint(ctx, noticePointer(config, role), b.now())
+	return b.ledger(s).hint(ctx, noticePointer(config, role), at)
 }
 
 // staticDue reports whether a role's entry of the time index still announces
 // something. That of a suspended role does not: to lift the suspension is noticed.
 func (r *sweepRun) staticDue(ctx context.Context, t task, due string) bool {
-	if t.hint != due {
+	if t.hint == "" || t.hint != due {
 		return false
 	}
 	suspended, err := suspensionOf(ctx, r.storage, t.role)
