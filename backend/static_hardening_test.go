@@ -277,9 +277,11 @@ func TestDeletionAgain(t *testing.T) {
 		m.static()
 		key := m.staticKey()
 		m.storage.spoilOp("delete static/app", failBefore)
-		wantWarning(m, m.do("delete", "static-roles/app", "overlap", "0s"), "within a minute")
+		wantWarning(m, m.do("delete", "static-roles/app", "overlap", "5m"), "within a minute")
 		m.do("delete", "static-roles/app")
 		m.storage.heal()
+		m.sweepFor(4 * time.Minute)
+		m.wantAlive(key, true)
 		m.sweepFor(3 * time.Minute)
 		m.wantAlive(key, false)
 		if got := m.stored(staticPrefix); len(got) > 0 {
@@ -584,6 +586,80 @@ type slowReads struct {
 func (s slowReads) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
 	time.Sleep(s.takes)
 	return s.Storage.Get(ctx, key)
+}
+
+// TestVacantRoleIsTriedOften: whoever waits for a key has none.
+func TestVacantRoleIsTriedOften(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		m.sweep()
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpCreateKey, Status: 403})
+		m.do("write", "revoke", "role", "app")
+		m.sweepFor(3 * time.Hour)
+		m.fake.ClearFaults()
+		m.sweepFor(5 * time.Minute)
+		m.wantAlive(m.staticKey(), true)
+	})
+}
+
+// TestCandidateThatIsGivenUp at once, for it was killed or its role suspended.
+func TestCandidateThatIsGivenUp(t *testing.T) {
+	for _, suspend := range []bool{false, true} {
+		bubble(t, func(m *testMount) {
+			m.static()
+			m.advance(time.Hour)
+			m.fake.SetKnobs(fakeopenai.Knobs{DataPlaneDelay: 30 * time.Minute})
+			m.refused(502, []string{"does not work yet"}, "write", "rotate-role/app")
+			if suspend {
+				m.do("write", "suspend/app")
+			} else {
+				m.do("write", "revoke", "key_id", m.fake.Keys()[1].ID)
+			}
+			m.sweepFor(3 * time.Minute)
+			e, err := loadStatic(m.t.Context(), m.storage.Storage, "app")
+			if err != nil || e.Candidate != nil {
+				m.t.Errorf("suspended %v: candidate %+v, %v", suspend, e.Candidate, err)
+			}
+			m.wantLive(1)
+		})
+	}
+}
+
+// TestRotationWhileTheClockIsAhead: the overlap is one in real time.
+func TestRotationWhileTheClockIsAhead(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		clock := m.ownClock()
+		m.static()
+		first := m.staticKey()
+		m.sweep()
+		clock.ahead.Store(int64(60 * 24 * time.Hour))
+		m.do("write", "rotate-role/app")
+		clock.ahead.Store(0)
+		e, err := loadStatic(m.t.Context(), m.storage.Storage, "app")
+		if until := e.Previous.Until; err != nil || until.After(time.Now().Add(61*time.Minute)) {
+			m.t.Errorf("the replaced key stays valid until %s", until)
+		}
+		m.sweepFor(50 * time.Minute)
+		m.wantAlive(first, true)
+		m.sweepFor(15 * time.Minute)
+		m.wantAlive(first, false)
+	})
+}
+
+// TestAuditOfARotationThatNobodyMakes: Vault does not sweep, and says so.
+func TestAuditOfARotationThatNobodyMakes(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static("metadata", "owner=ada")
+		m.advance(25 * time.Hour)
+		for _, item := range m.audit().items(overdue) {
+			if !strings.Contains(fmt.Sprint(item["why"]), "is due since 2000-01-02T00:00:0") {
+				m.t.Errorf("overdue: %v", item)
+			}
+		}
+		if m.audit().count(overdue) != 1 {
+			m.t.Error("it is not overdue")
+		}
+	})
 }
 
 // TestLookThatFailsAfterAStart: what has no entry in the time index is looked at again
