@@ -110,6 +110,18 @@ func (c *matrixCase) crash() {
 	c.crashed.Store(true)
 }
 
+// spoil arms a fault of the storage.
+func (c *matrixCase) spoil(op opID, fault storageFault) {
+	c.storage.spoil(op, fault, func() {
+		switch fault {
+		case crashBefore, crashAfter:
+			c.crashed.Store(true)
+		case cancelBefore:
+			c.cancel()
+		}
+	})
+}
+
 // run makes the move under the armed fault, mends everything, and asserts the
 // invariants to the end of the key's life.
 func (c *matrixCase) run(l *testLease) {
@@ -236,12 +248,20 @@ func (c *matrixCase) assertReachable() {
 
 // trace makes a move without a fault and returns what it does.
 func traceMove(t *testing.T, move matrixMove) (storageOps []opID, calls []fakeopenai.Op) {
-	bubble(t, func(m *testMount) {
+	return traceCase(t, func(m *testMount) (*matrixCase, *logical.Request) {
 		c := newMatrixCase(m, move)
 		l := move.prepare(m)
+		return c, move.request(m, l)
+	})
+}
+
+// traceCase makes a request without a fault and returns what it does.
+func traceCase(t *testing.T, begin func(m *testMount) (*matrixCase, *logical.Request)) (storageOps []opID, calls []fakeopenai.Op) {
+	bubble(t, func(m *testMount) {
+		c, req := begin(m)
 		m.fake.ResetRequests()
 		m.storage.spoil(noOp, 0, nil)
-		if _, err := m.b.HandleRequest(c.ctx, move.request(m, l)); err != nil {
+		if _, err := m.b.HandleRequest(c.ctx, req); err != nil {
 			m.t.Fatal(err)
 		}
 		storageOps = m.storage.heal()
@@ -266,14 +286,7 @@ func TestFaultMatrixStorage(t *testing.T) {
 					bubble(t, func(m *testMount) {
 						c := newMatrixCase(m, move)
 						l := move.prepare(m)
-						m.storage.spoil(op, fault, func() {
-							switch fault {
-							case crashBefore, crashAfter:
-								c.crashed.Store(true)
-							case cancelBefore:
-								c.cancel()
-							}
-						})
+						c.spoil(op, fault)
 						c.run(l)
 					})
 				})

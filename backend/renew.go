@@ -98,7 +98,7 @@ func (b *backend) cover(ctx context.Context, s logical.Storage, rec record, role
 
 var (
 	errNotExtended = errors.New("it does not extend it further")
-	errGone        = errors.New("the key of this lease is gone at the provider; read a new one")
+	errGone        = errors.New("this key is gone at the provider; read a new one")
 )
 
 // covers reports whether a key outlives a moment: neither does the provider
@@ -117,22 +117,32 @@ func (b *backend) extend(ctx context.Context, s logical.Storage, rec record, rol
 	if err != nil {
 		return record{}, err
 	}
+	asked := b.expiryFor(conn, role, t.end)
+	expires, err := b.moveExpiry(ctx, conn, rec, asked)
+	if err != nil {
+		return record{}, err
+	}
+	return b.ledger(s).extend(ctx, rec, expires, dueOf(asked, expires))
+}
+
+// moveExpiry moves the provider's expiry of a key and returns what it then is. That
+// the key is gone is errGone.
+func (b *backend) moveExpiry(ctx context.Context, conn *connection, rec record, until time.Time) (time.Time, error) {
 	extender, ok := conn.client.(provider.Extender)
 	if !ok {
-		return record{}, errors.New("this provider cannot extend a key")
+		return time.Time{}, errors.New("this provider cannot extend a key")
 	}
 	ctx, cancel := context.WithTimeout(ctx, renewBudget)
 	defer cancel()
-	asked := b.expiryFor(conn, role, t.end)
-	expires, err := extender.Extend(ctx, rec.ref(), asked)
+	expires, err := extender.Extend(ctx, rec.ref(), until)
 	if provider.IsKind(err, provider.NotFound) && !b.now().Before(rec.knownFrom(conn)) {
-		return record{}, errGone
+		return time.Time{}, errGone
 	}
 	if b.noted(conn, err) != nil {
-		return record{}, err
+		return time.Time{}, err
 	}
 	b.Logger().Debug("key extended", "role", rec.Role, "config", rec.Config, "id", rec.ID, "expires_at", expires)
-	return b.ledger(s).extend(ctx, rec, expires, dueOf(asked, expires))
+	return expires, nil
 }
 
 // renewed is the answer to a renew. MaxTTL alone holds against the increment of

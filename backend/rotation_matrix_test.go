@@ -289,14 +289,7 @@ func TestFaultMatrixOfAdminKeysStorage(t *testing.T) {
 					t.Parallel()
 					bubble(t, func(m *testMount) {
 						c := newAdminCase(m, move)
-						m.storage.spoil(op, fault, func() {
-							switch fault {
-							case crashBefore, crashAfter:
-								c.crashed.Store(true)
-							case cancelBefore:
-								c.cancel()
-							}
-						})
+						c.spoil(op, fault)
 						c.runAdmin(fault == deposedBefore)
 					})
 				})

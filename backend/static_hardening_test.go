@@ -555,6 +555,21 @@ func TestExtensionThatIsRefused(t *testing.T) {
 	})
 }
 
+// TestKeyThatIsGoneAtTheProvider is replaced as soon as that is known.
+func TestKeyThatIsGoneAtTheProvider(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static("rotation_period", "30d", "overlap", "1h")
+		first := m.staticKey()
+		m.sweepFor(20 * time.Minute)
+		m.fake.DeleteKey(m.staticRecords()[0].KeyID)
+		m.do("write", "static-roles/app", "overlap", "20d") // its expiry has to be moved
+		m.sweepFor(3 * time.Minute)
+		if key := m.staticKey(); key == first || !m.fake.Alive(key) {
+			m.t.Error("the key that is gone is still handed out")
+		}
+	})
+}
+
 // TestManyIdleRolesStarveNobody: what is due comes first.
 func TestManyIdleRolesStarveNobody(t *testing.T) {
 	bubble(t, func(m *testMount) {

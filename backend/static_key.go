@@ -207,21 +207,16 @@ func (m *staticMove) extend(ctx context.Context, rec record, until time.Time) (r
 	if err != nil {
 		return record{}, err
 	}
-	extender, ok := conn.client.(provider.Extender)
-	if !ok {
-		return record{}, errors.New("this provider cannot extend a key")
-	}
-	ctx, cancel := context.WithTimeout(ctx, renewBudget)
-	defer cancel()
-	expires, err := extender.Extend(ctx, rec.ref(), until)
-	if m.noted(conn, err) != nil {
+	expires, err := m.moveExpiry(ctx, conn, rec, until)
+	if err != nil {
 		return record{}, err
 	}
 	return m.ledger().extend(ctx, rec, expires, rec.Due)
 }
 
 // cover makes the provider honour the key until its next rotation and the overlap
-// are over, however late that comes. A key that was imported is left as it is.
+// are over, however late that comes. A key that was imported is left as it is, and one
+// that turns out to be gone is replaced.
 func (m *staticMove) cover(ctx context.Context) error {
 	if m.entry == nil || m.entry.Key == nil {
 		return nil
@@ -230,16 +225,25 @@ func (m *staticMove) cover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.onRecord(ctx, m.entry.Key.pointer(m.name), func(rec record) error {
+	gone := false
+	err = m.onRecord(ctx, m.entry.Key.pointer(m.name), func(rec record) error {
 		if rec.State != active || !m.entry.uncovered(rec, conn, m.now()) {
 			return nil
 		}
 		_, err := m.extend(ctx, rec, m.entry.expiryFor(conn, m.entry.Rotation.Next, m.now()))
-		if err == nil {
+		switch {
+		case errors.Is(err, errGone):
+			gone = true
+			return m.ledger().drop(ctx, rec)
+		case err == nil:
 			m.log().Info("the expiry of a key is moved, for it is not replaced yet", "key_id", rec.KeyID)
 		}
 		return err
 	})
+	if err == nil && gone {
+		return m.noticeLoss(ctx)
+	}
+	return err
 }
 
 // uncovered reports whether the provider ends the role's key before its next rotation

@@ -392,14 +392,7 @@ func TestFaultMatrixOfStaticRolesStorage(t *testing.T) {
 					t.Parallel()
 					bubble(t, func(m *testMount) {
 						c := newStaticCase(m, move)
-						m.storage.spoil(op, fault, func() {
-							switch fault {
-							case crashBefore, crashAfter:
-								c.crashed.Store(true)
-							case cancelBefore:
-								c.cancel()
-							}
-						})
+						c.spoil(op, fault)
 						c.run(fault == deposedBefore)
 					})
 				})
@@ -453,18 +446,7 @@ func prepares(op fakeopenai.Op) bool {
 
 // traceStatic is traceMove.
 func traceStatic(t *testing.T, move staticMatrixMove) (storageOps []opID, calls []fakeopenai.Op) {
-	bubble(t, func(m *testMount) {
-		c := newStaticCase(m, move)
-		m.fake.ResetRequests()
-		m.storage.spoil(noOp, 0, nil)
-		if _, err := m.b.HandleRequest(c.ctx, move.request(m, nil)); err != nil {
-			m.t.Fatal(err)
-		}
-		storageOps = m.storage.heal()
-		for _, req := range m.fake.Requests() {
-			calls = append(calls, req.Op)
-		}
-		c.cancel()
+	return traceCase(t, func(m *testMount) (*matrixCase, *logical.Request) {
+		return newStaticCase(m, move).matrixCase, move.request(m, nil)
 	})
-	return storageOps, calls
 }

@@ -13,6 +13,8 @@ module=$(go list -m)
 acceptance=$module/backend/acceptance
 unit=$(go list ./... | { grep -vxF "$acceptance" || true; })
 
+matrices='^TestFaultMatrix'
+
 # The race detector needs cgo, so a C compiler with its headers.
 race=
 if [[ $(go env CGO_ENABLED) == 1 ]] && echo '#include <stdlib.h>' | $(go env CC) -x c -fsyntax-only - 2>/dev/null; then
@@ -29,12 +31,15 @@ if [[ $mode == all ]]; then
 	echo "test: $("$VAULT_BINARY" version)"
 fi
 
-# tests prints the events of every test. The acceptance tests run by themselves:
-# they start servers and wait for them.
+# tests prints the events of every test. The fault matrices run without the race
+# detector, which makes thousands of cases five times slower and finds nothing in
+# them: what happens at the same time has tests of its own. The acceptance tests run
+# by themselves: they start servers and wait for them.
 tests() {
 	local status=0
 	# Vet is a part of lint.
-	go test -json -vet=off $race -shuffle=on -timeout 10m $unit || status=1
+	go test -json -vet=off $race -shuffle=on -timeout 10m -skip "$matrices" $unit || status=1
+	go test -json -vet=off -shuffle=on -timeout 10m -run "$matrices" "$module/backend" || status=1
 	if [[ $mode == all ]]; then
 		go test -json -vet=off $race -count=1 -timeout 30m "$acceptance" || status=1
 	fi

@@ -34,11 +34,12 @@ type summary struct {
 	results map[string]map[string]string // by package and test: pass, fail or skip
 	output  map[string]string            // by package and test, or by ImportPath
 	total   map[string]int               // by result
+	ran     map[string]bool              // packages that ran a test
 }
 
 // summarise reads all events and says whether everything passed.
 func summarise(in io.Reader, out io.Writer, required []string) bool {
-	s := summary{out, map[string]map[string]string{}, map[string]string{}, map[string]int{}}
+	s := summary{out, map[string]map[string]string{}, map[string]string{}, map[string]int{}, map[string]bool{}}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 64<<20)
 	for lines.Scan() {
@@ -49,7 +50,7 @@ func summarise(in io.Reader, out io.Writer, required []string) bool {
 		s.add(e)
 	}
 	for _, pkg := range required {
-		if len(s.results[pkg]) == 0 {
+		if !s.ran[pkg] {
 			s.add(event{Action: "pass", Package: pkg}) // a package that ran no test
 		}
 	}
@@ -102,6 +103,8 @@ func (s *summary) endPackage(e event) {
 	for result := range n {
 		s.total[result] += n[result]
 	}
+	s.ran[e.Package] = s.ran[e.Package] || len(n) > 0
+	delete(s.results, e.Package) // it may be run again, for other tests
 }
 
 // count counts results. A test with subtests counts only if it failed and none

@@ -23,6 +23,17 @@ func TestSummary(t *testing.T) {
 			ok:       true,
 			want:     []string{"1 passed, 0 failed\n"},
 		},
+		"a package that is run twice": {
+			events: []string{
+				`{"Action":"pass","Package":"m/a","Test":"TestA"}`,
+				`{"Action":"pass","Package":"m/a"}`,
+				`{"Action":"pass","Package":"m/a","Test":"TestB"}`,
+				`{"Action":"pass","Package":"m/a"}`,
+			},
+			required: []string{"m/a"},
+			ok:       true,
+			want:     []string{"2 passed, 0 failed\n"},
+		},
 		"subtests are counted, their parents are not": {
 			events: []string{
 				`{"Action":"output","Package":"m/a","Test":"TestA/x","Output":"x broke\n"}`,
