@@ -338,6 +338,10 @@ func TestWhileTheNewKeyIsTried(t *testing.T) {
 		{"killed", func(m *testMount) {
 			m.do("write", "revoke", "key_id", m.fake.Keys()[1].ID)
 		}, 409},
+		{"killed, and not deleted yet", func(m *testMount) {
+			m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpDeleteKey, Status: 403})
+			m.do("write", "revoke", "key_id", m.fake.Keys()[1].ID)
+		}, 409},
 		{"suspended", func(m *testMount) { m.do("write", "suspend/app") }, 403},
 		{"disabled", func(m *testMount) { m.sys.taint(true) }, 503},
 	} {
@@ -353,6 +357,7 @@ func TestWhileTheNewKeyIsTried(t *testing.T) {
 				meanwhile.do(m)
 				rotating.Wait()
 				m.sys.taint(false)
+				m.fake.ClearFaults()
 				m.do("write", "resume/app")
 				if m.staticKey() != first {
 					m.t.Error("the new key is handed out")
@@ -674,6 +679,47 @@ func TestAuditOfARotationThatNobodyMakes(t *testing.T) {
 		if m.audit().count(overdue) != 1 {
 			m.t.Error("it is not overdue")
 		}
+	})
+}
+
+// TestStartFindsAKilledKey, although nothing in the time index says so.
+func TestStartFindsAKilledKey(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		m.sweep()
+		m.do("write", "revoke", "role", "app")
+		for _, key := range m.stored(duePrefix) {
+			if err := m.storage.Delete(m.t.Context(), key); err != nil {
+				m.t.Fatal(err)
+			}
+		}
+		m.restart()
+		m.sweepFor(3 * time.Minute)
+		m.wantAlive(m.staticKey(), true)
+	})
+}
+
+// TestScanGoesOn where the sweep before had to stop.
+func TestScanGoesOn(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		for i := range 300 {
+			m.do("create", fmt.Sprintf("static-roles/idle-%03d", i), staticFields("rotation_period", "60d", "verify", false)...)
+		}
+		m.do("create", "static-roles/last", staticFields()...)
+		m.sweepFor(2 * time.Minute)
+		m.do("write", "revoke", "role", "last")
+		for _, key := range m.stored(duePrefix) {
+			if err := m.storage.Delete(m.t.Context(), key); err != nil {
+				m.t.Fatal(err)
+			}
+		}
+		m.restart()
+		fast := m.storage.Storage
+		m.storage.Storage = slowReads{fast, 100 * time.Millisecond} // a scan takes a minute
+		m.sweepFor(5 * time.Minute)
+		m.storage.Storage = fast
+		m.wantAlive(fmt.Sprint(m.do("read", "static-creds/last").Data["api_key"]), true)
 	})
 }
 
