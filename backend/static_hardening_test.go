@@ -723,6 +723,48 @@ func TestScanGoesOn(t *testing.T) {
 	})
 }
 
+// TestNoticeThatFails: the order of the kill stays until the role is told of its loss.
+func TestNoticeThatFails(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.static()
+		m.sweepFor(5 * time.Minute)
+		m.storage.spoilOp("put "+noticePointer("openai", "app").dueKey(m.clock.now()), failBefore)
+		m.do("write", "revoke", "role", "app")
+		m.storage.heal()
+		m.wantLive(0)
+		m.sweepFor(3 * time.Minute)
+		m.wantAlive(m.staticKey(), true)
+		if left := m.stored(orderPrefix); len(left) > 0 {
+			m.t.Errorf("orders: %v", left)
+		}
+	})
+}
+
+// TestOrderThatStays, because a record cannot be read, does not hurry what is being
+// deleted again and again.
+func TestOrderThatStays(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.lease("creds/bot")
+		l := m.lease("creds/bot")
+		m.sweepFor(5 * time.Minute)
+		for _, rec := range m.records() {
+			if rec.ID != l.id() {
+				if err := m.storage.Put(m.t.Context(), &logical.StorageEntry{Key: rec.pointer().key(), Value: []byte("{")}); err != nil {
+					m.t.Fatal(err)
+				}
+			}
+		}
+		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpDeleteKey, Status: 403})
+		m.do("write", "revoke", "role", "bot")
+		m.fake.ResetRequests()
+		m.sweepFor(6 * time.Hour)
+		if n := m.fake.Count(fakeopenai.OpDeleteKey); n < 3 || n > 30 {
+			m.t.Errorf("%d deletions in six hours", n)
+		}
+	})
+}
+
 // TestLookThatFailsAfterAStart: what has no entry in the time index is looked at again
 // by the next sweep, and not an hour later.
 func TestLookThatFailsAfterAStart(t *testing.T) {

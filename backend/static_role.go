@@ -77,7 +77,6 @@ type staticKeyEntry struct {
 type replacedKey struct {
 	Config string    `json:"config"`
 	Record string    `json:"record"`
-	KeyID  string    `json:"key_id"`
 	Until  time.Time `json:"until"`
 	// Marked says that its record is marked for deletion.
 	Marked bool `json:"marked,omitempty"`

@@ -226,7 +226,7 @@ func (m *staticMove) replaced(ctx context.Context) *replacedKey {
 	if m.overlap != nil {
 		overlap = *m.overlap
 	}
-	return &replacedKey{Config: old.Config, Record: old.Record, KeyID: old.KeyID, Until: m.realTime(ctx).Add(overlap)}
+	return &replacedKey{Config: old.Config, Record: old.Record, Until: m.realTime(ctx).Add(overlap)}
 }
 
 // askTimeOf asks the provider for its time, for the sake of realTime.

@@ -140,18 +140,9 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 	return rec
 }
 
-// mustHurry reports whether a record of a kill is to be marked anew. An order that is
-// carried out once more leaves alone what is being deleted already.
+// mustHurry reports whether a record of a kill is to be marked anew.
 func (r *sweepRun) mustHurry(rec record) bool {
-	switch {
-	case rec.State == active:
-		return true
-	case rec.State != revoking:
-		return false
-	case r.repeated:
-		return !rec.NotBefore.IsZero()
-	}
-	return rec.Attempts > 0 || rec.Due.After(r.now())
+	return rec.State == active || rec.State == revoking && (rec.Attempts > 0 || rec.Due.After(r.now()))
 }
 
 // marked notes that the sweep will go on with a record, or that it is gone.
