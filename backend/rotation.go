@@ -147,7 +147,7 @@ func tryCandidate(ctx context.Context, h holder, patience time.Duration) error {
 func tryKey(ctx context.Context, try func(context.Context) error, patience time.Duration) error {
 	until := time.Now().Add(patience)
 	for wait := time.Second; ; wait = min(2*wait, 8*time.Second) {
-		err := tryOnce(ctx, try)
+		err := try(ctx)
 		if err == nil || refusedForGood(err) || time.Until(until) < wait {
 			return err
 		}
@@ -157,15 +157,6 @@ func tryKey(ctx context.Context, try func(context.Context) error, patience time.
 			return err
 		}
 	}
-}
-
-// trialBudget bounds one trial: an admin key takes a dozen calls.
-const trialBudget = 30 * time.Second
-
-func tryOnce(ctx context.Context, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, trialBudget)
-	defer cancel()
-	return try(ctx)
 }
 
 // refusedForGood reports whether a new key will never do. Unauthorized is what a

@@ -166,6 +166,17 @@ func TestNewKeyClearsAnOldFailure(t *testing.T) {
 	})
 }
 
+// TestSlowTrial: a trial of an admin key takes many calls, which may be slow.
+func TestSlowTrial(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.fake.Inject(fakeopenai.Fault{Latency: 2 * time.Second})
+		m.do("write", "rotate-root/openai")
+		m.fake.ClearFaults()
+		m.wantAdminWorks()
+	})
+}
+
 // TestWriteThatHoldsAfterAll: storage may do what it says that it could not.
 func TestWriteThatHoldsAfterAll(t *testing.T) {
 	both(t, func(m *testMount) {

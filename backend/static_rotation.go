@@ -173,8 +173,16 @@ func (m *staticMove) trialOf(ctx context.Context, e *staticEntry, key *staticKey
 	if !ok || !e.Verify {
 		return func(context.Context) error { return nil }, nil
 	}
-	return func(ctx context.Context) error { return verifier.VerifyKey(ctx, provider.Secret(key.Key)) }, nil
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, staticTrialBudget)
+		defer cancel()
+		return verifier.VerifyKey(ctx, provider.Secret(key.Key))
+	}, nil
 }
+
+// staticTrialBudget bounds one trial of a static key, which is one call: a
+// provider that hangs must leave time to answer.
+const staticTrialBudget = 30 * time.Second
 
 // promote hands the candidate out, in one write.
 func (m *staticMove) promote(ctx context.Context) error {
