@@ -116,3 +116,27 @@ func TestDetachEndsBackoff(t *testing.T) {
 		}
 	})
 }
+
+// What follows a call that has left is sent, too, although the caller has gone; it
+// ends with the detached context.
+func TestFollowUpOfADetachedCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		transport := newTransport(t, func(req *http.Request) (*http.Response, error) {
+			connect(req)
+			return answer(200, "{}"), nil
+		})
+		caller, gone := context.WithCancel(t.Context())
+		ctx, cancel := Detach(caller, time.Minute)
+		gone()
+		if _, err := transport.RoundTrip(newRequest(ctx, "POST", "{}")); err == nil {
+			t.Error("got an answer for a caller who has gone, want none")
+		}
+		if _, err := transport.RoundTrip(newRequest(FollowUp(ctx), "POST", "{}")); err != nil {
+			t.Errorf("follow-up: %v", err)
+		}
+		cancel()
+		if _, err := transport.RoundTrip(newRequest(FollowUp(ctx), "POST", "{}")); err == nil {
+			t.Error("got an answer after the end of the context, want none")
+		}
+	})
+}

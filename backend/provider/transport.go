@@ -124,6 +124,13 @@ func Detach(ctx context.Context, timeout time.Duration) (context.Context, contex
 	return context.WithTimeout(detached, timeout)
 }
 
+// FollowUp returns a context for a call that must finish what an earlier one under
+// ctx has begun: it waits for its turn until ctx ends, also if ctx is detached and
+// the caller has gone meanwhile.
+func FollowUp(ctx context.Context) context.Context {
+	return context.WithValue(ctx, waiterKey{}, nil)
+}
+
 // waiting returns the context that governs the wait for a turn.
 func waiting(ctx context.Context) (context.Context, context.CancelFunc) {
 	caller, ok := ctx.Value(waiterKey{}).(context.Context)

@@ -19,6 +19,7 @@ const timeout = 30 * time.Second
 type bench struct {
 	*testing.T
 	World
+	harness   Harness
 	provider  provider.Provider
 	transport *provider.Transport
 	client    provider.Client
@@ -31,7 +32,7 @@ type bench struct {
 
 func newBench(t *testing.T, h Harness) *bench {
 	w := h.New(t)
-	b := &bench{T: t, World: w, provider: h.Provider}
+	b := &bench{T: t, World: w, harness: h, provider: h.Provider}
 	b.transport = b.newTransport(w.RoundTripper())
 	b.client = b.connect(w.Settings().AdminKey)
 	if keeper, ok := b.client.(provider.PrincipalKeeper); ok {

@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -149,12 +150,12 @@ func mintWithoutConnection(b *bench) {
 }
 
 func mintSpoiled(b *bench) {
-	for _, how := range b.Spoils() {
+	for i, how := range b.Spoils() {
 		if !b.Break(Mint, Fault{Spoil: how, Times: 1}) {
 			continue
 		}
 		before := b.Count(Mint)
-		name := "vault-test-spoiled"
+		name := fmt.Sprintf("vault-test-spoiled-%d", i)
 		key, err := b.tryMint(b.Context(), name)
 		switch {
 		case err != nil:

@@ -32,6 +32,13 @@ type Harness struct {
 	// New makes an account in which there are no keys. It is called once for
 	// every test, in the test's bubble.
 	New func(t *testing.T) World
+
+	// UnscopedKeys says that every key may make the call of VerifyKey: a provider
+	// that refuses it as Forbidden does not say that the key works.
+	UnscopedKeys bool
+	// ScopesVanish says that nothing tells a scope that was closed from one that
+	// never was.
+	ScopesVanish bool
 }
 
 // A World is one simulated account. It is safe for concurrent use.

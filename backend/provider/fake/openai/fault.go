@@ -1,196 +1,97 @@
 package fakeopenai
 
 import (
-	"fmt"
 	"net/http"
-	"strings"
 	"time"
+
+	"vault-plugin-secrets-llm/backend/provider/fake"
 )
 
-// A Fault spoils requests. Its zero value does nothing but count.
-//
-// A fault meets only requests that were admitted: known method and path, live
-// credential, within the rate. Of all faults injected, a request meets the first
-// that matches it, is past its Skip and not used up; each such meeting counts as
-// one of Times.
-//
-// In order, a fault may: refuse the connection; call Before; wait Latency; hang;
-// redirect; drop or answer Status instead of the effect; let the effect happen;
-// call After; wait LatencyAfter; hang; drop or answer Status after the effect;
-// spoil a success by Corrupt or Body. If the request's context ends on the way,
-// the connection drops there.
-type Fault struct {
-	// Op is what it matches; OpAny matches all.
-	Op Op
-	// Skip lets so many matching requests pass first.
-	Skip int
-	// Times is how many requests it spoils; 0 means until ClearFaults.
-	Times int
-
-	// Before and After are called before and after the effect: to cancel the
-	// caller's context there, or to change the world. They may call the Server.
-	Before, After func()
-	// Latency passes before the effect, LatencyAfter between the effect and the
-	// answer.
-	Latency, LatencyAfter time.Duration
-	// Hang waits until the request's context ends.
-	Hang HangKind
-	// Drop drops the connection: before the effect, or after it with AfterEffect.
-	Drop bool
-	// Refuse fails before there is a connection. Only RoundTripper can do it; the
-	// request is not in Requests, for it never arrived.
-	Refuse bool
-	// Status is answered instead: without any effect, or after it with
-	// AfterEffect.
-	Status      int
-	AfterEffect bool
-	// RetryAfter adds the header, in whole seconds, rounded up.
-	RetryAfter time.Duration
-	// Body replaces the body: that of Status, or of a success if Status is 0.
-	Body string
-	// ContentType replaces the content type; new("") leaves it out.
-	ContentType *string
-	// Corrupt spoils a success. What spoils the whole body, as HTMLBody does, also
-	// spoils that of Status.
-	Corrupt Corruption
-	// Redirect answers 307 to another path on the same origin, which works.
-	Redirect bool
-}
-
-// A HangKind says where a request hangs until its context ends.
-type HangKind string
-
-// Where a request hangs.
-const (
-	// NoHang hangs nowhere.
-	NoHang HangKind = ""
-	// HangBefore hangs before the effect, which never comes.
-	HangBefore HangKind = "hang before"
-	// HangAfter hangs after the effect; nothing is answered.
-	HangAfter HangKind = "hang after"
-	// HangMidBody hangs after the effect, the answer's header and half its body.
-	HangMidBody HangKind = "hang mid-body"
+// What spoils requests is the same for every provider.
+type (
+	// A Fault spoils requests, see [fake.Fault].
+	Fault = fake.Fault
+	// A HangKind says where a request hangs until its context ends.
+	HangKind = fake.HangKind
+	// A Corruption is a way to spoil an answer.
+	Corruption = fake.Corruption
 )
 
-// A Corruption is a way to spoil an answer.
-type Corruption string
-
-// How an answer is spoiled.
+// Where a request hangs, see [fake.HangKind].
 const (
-	NotCorrupt    Corruption = ""           // as it should be
-	NoID          Corruption = "no id"      // every "id" is missing
-	NoSecret      Corruption = "no secret"  // every "value" is missing
-	NullFields    Corruption = "null"       // id, value and times are null
-	EmptyObject   Corruption = "{}"         // the body is {}
-	Null          Corruption = "null body"  // the body is null
-	EmptyBody     Corruption = "empty body" // no body at all
-	CutOff        Corruption = "cut off"    // half the body, then the connection drops
-	NotJSON       Corruption = "not json"   // text that claims to be JSON
-	NoContentType Corruption = "no content type"
-	ErrorString   Corruption = "error string" // {"error":"text"}
-	HTMLBody      Corruption = "html"         // a proxy's page
-	WrongTypes    Corruption = "wrong types"  // texts are objects, numbers are texts
-	Oversized     Corruption = "oversized"    // 2 MiB of blanks before the body
+	NoHang      = fake.NoHang
+	HangBefore  = fake.HangBefore
+	HangAfter   = fake.HangAfter
+	HangMidBody = fake.HangMidBody
+)
+
+// How an answer is spoiled, see [fake.Corruption]. An id is "id", a secret "value".
+const (
+	NotCorrupt    = fake.NotCorrupt
+	NoID          = fake.NoID
+	NoSecret      = fake.NoSecret
+	NullFields    = fake.NullFields
+	EmptyObject   = fake.EmptyObject
+	Null          = fake.Null
+	EmptyBody     = fake.EmptyBody
+	CutOff        = fake.CutOff
+	NotJSON       = fake.NotJSON
+	NoContentType = fake.NoContentType
+	ErrorString   = fake.ErrorString
+	HTMLBody      = fake.HTMLBody
+	WrongTypes    = fake.WrongTypes
+	Oversized     = fake.Oversized
 )
 
 // Corruptions lists every way to spoil an answer.
-func Corruptions() []Corruption {
-	return []Corruption{
-		NoID, NoSecret, NullFields, EmptyObject, Null, EmptyBody, CutOff, NotJSON,
-		NoContentType, ErrorString, HTMLBody, WrongTypes, Oversized,
-	}
-}
+func Corruptions() []Corruption { return fake.Corruptions() }
 
 // DropBefore drops connections before the effect.
-func DropBefore(op Op, times int) Fault { return Fault{Op: op, Times: times, Drop: true} }
+func DropBefore(op Op, times int) Fault { return fake.DropBefore(op, times) }
 
 // DropAfter drops connections after the effect: the caller cannot know of it.
-func DropAfter(op Op, times int) Fault {
-	return Fault{Op: op, Times: times, Drop: true, AfterEffect: true}
-}
+func DropAfter(op Op, times int) Fault { return fake.DropAfter(op, times) }
 
 // Answer answers a status without any effect.
-func Answer(op Op, status, times int) Fault { return Fault{Op: op, Times: times, Status: status} }
+func Answer(op Op, status, times int) Fault { return fake.Answer(op, status, times) }
 
 // AnswerAfter answers a status after the effect.
-func AnswerAfter(op Op, status, times int) Fault {
-	return Fault{Op: op, Times: times, Status: status, AfterEffect: true}
-}
+func AnswerAfter(op Op, status, times int) Fault { return fake.AnswerAfter(op, status, times) }
 
 // Limited answers 429 with Retry-After; without, if retryAfter is zero.
 func Limited(op Op, retryAfter time.Duration, times int) Fault {
-	return Fault{Op: op, Times: times, Status: http.StatusTooManyRequests, RetryAfter: retryAfter}
+	return fake.Limited(op, retryAfter, times)
 }
 
 // Spoiled spoils successful answers.
-func Spoiled(op Op, how Corruption, times int) Fault {
-	return Fault{Op: op, Times: times, Corrupt: how}
-}
-
-// String says what the fault does, for Request.Fault.
-func (f Fault) String() string {
-	var parts []string
-	add := func(is bool, part string) {
-		if is {
-			parts = append(parts, part)
-		}
-	}
-	add(f.Before != nil || f.After != nil, "call")
-	add(f.Latency > 0, "latency "+f.Latency.String())
-	add(f.LatencyAfter > 0, "latency after "+f.LatencyAfter.String())
-	add(f.Hang != NoHang, string(f.Hang))
-	add(f.Drop, "drop")
-	add(f.Redirect, "redirect")
-	add(f.Status != 0, fmt.Sprintf("status %d", f.Status))
-	add(f.AfterEffect, "after effect")
-	add(f.Body != "" || f.ContentType != nil, "body")
-	add(f.Corrupt != NotCorrupt, string(f.Corrupt))
-	if len(parts) == 0 {
-		return "nothing"
-	}
-	return strings.Join(parts, ", ")
-}
+func Spoiled(op Op, how Corruption, times int) Fault { return fake.Spoiled(op, how, times) }
 
 // Inject adds a fault behind those that are there.
 func (s *Server) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = append(s.faults, &injected{Fault: f})
+	s.faults.Inject(f)
 }
 
 // ClearFaults removes all faults. Requests that hang go on hanging.
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = nil
+	s.faults.Clear()
 }
 
-// injected is a Fault and how often it matched.
-type injected struct {
-	Fault
-	skipped, used int
-}
+// RoundTripper returns a transport that reaches the server in memory, see
+// [fake.RoundTripper].
+func (s *Server) RoundTripper() http.RoundTripper { return fake.RoundTripper(s, s.refuses) }
 
-// take counts a match, and reports whether the fault meets this request.
-func (f *injected) take(op Op) bool {
-	if f.Op != OpAny && f.Op != op || f.Times > 0 && f.used >= f.Times {
+// refuses reports whether a fault refuses the connection.
+func (s *Server) refuses(r *http.Request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	route, _, refused := s.match(r)
+	if refused != nil {
 		return false
 	}
-	if f.skipped < f.Skip {
-		f.skipped++
-		return false
-	}
-	f.used++
-	return true
-}
-
-// takeLocked returns the fault that a request meets; the zero Fault if none.
-// Faults that refuse connections and all others never take each other's place.
-func (s *Server) takeLocked(op Op, refuse bool) (Fault, bool) {
-	for _, f := range s.faults {
-		if f.Refuse == refuse && f.take(op) {
-			return f.Fault, true
-		}
-	}
-	return Fault{}, false
+	_, refuse := s.faults.Take(route.op, true)
+	return refuse
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"vault-plugin-secrets-llm/backend/provider/fake"
 )
 
 // A faultCase is a fault on the creation of a service account with its key, and
@@ -92,7 +94,7 @@ func TestFaults(t *testing.T) {
 		},
 		{name: "error string", fault: Fault{Status: 400, Corrupt: ErrorString}, status: 400, raw: `{"error":"`},
 		{name: "empty error", fault: Fault{Status: 500, Corrupt: EmptyBody, AfterEffect: true}, effect: true, status: 500},
-		{name: "redirect", fault: Fault{Redirect: true}, status: 307, headers: map[string]string{"Location": movedPrefix + accountsPath}},
+		{name: "redirect", fault: Fault{Redirect: true}, status: 307, headers: map[string]string{"Location": fake.MovedPrefix + accountsPath}},
 		{
 			name: "all at once", fault: Fault{Latency: time.Second, LatencyAfter: 2 * time.Second, Status: 500, AfterEffect: true},
 			effect: true, status: 500, took: 3 * time.Second,

@@ -4,15 +4,17 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"vault-plugin-secrets-llm/backend/provider/fake"
 )
 
 // An Op is one operation of the API. It names a method and a kind of path.
-type Op string
+type Op = fake.Op
 
 // The operations. OpAny stands for all of them in a Fault or a Count, and is the
 // Op of a Request that met no operation at all.
 const (
-	OpAny Op = ""
+	OpAny = fake.OpAny
 
 	OpListProjects Op = "list_projects"
 	OpGetProject   Op = "get_project"
@@ -112,14 +114,10 @@ func Ops() []Op {
 	return ops
 }
 
-// movedPrefix is where a redirect leads. What is under it works as without it,
-// so that a client that follows redirects is found out by what it did.
-const movedPrefix = "/moved"
-
 // match finds the route of a request and the ids in its path. It is strict: no
 // path is cleaned, no trailing slash forgiven, HEAD is not GET.
 func (s *Server) match(r *http.Request) (*route, map[string]string, *refusal) {
-	path := strings.TrimPrefix(r.URL.EscapedPath(), movedPrefix)
+	path := strings.TrimPrefix(r.URL.EscapedPath(), fake.MovedPrefix)
 	known := false
 	for i := range s.routes {
 		ids, ok := s.routes[i].ids(path)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"vault-plugin-secrets-llm/backend/provider/fake"
 )
 
 // DefaultProject exists if New was given no other.
@@ -27,7 +29,7 @@ type Server struct {
 	bySecret map[string]*key
 	requests []*Request
 	arrived  int // requests ever
-	faults   []*injected
+	faults   fake.Faults
 	knobs    Knobs
 	bucket   bucket
 }
@@ -146,7 +148,7 @@ func (s *Server) admit(r *http.Request) *call {
 		c.refused = rateLimited()
 		return c
 	}
-	if fault, met := s.takeLocked(c.op, false); met {
+	if fault, met := s.faults.Take(c.op, false); met {
 		c.fault, c.log.Fault = fault, fault.String()
 	}
 	return c

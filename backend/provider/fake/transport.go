@@ -1,4 +1,4 @@
-package fakeopenai
+package fake
 
 import (
 	"context"
@@ -13,19 +13,24 @@ import (
 	"syscall"
 )
 
-// RoundTripper returns a transport that reaches the server in memory, whatever
-// the host of a request. It needs no sockets and works in a synctest bubble.
+// RoundTripper returns a transport that reaches a handler in memory, whatever the
+// host of a request. refuses reports whether a request finds no connection. It needs no sockets and works in a synctest bubble.
 //
 // It behaves as a real transport does: GotConn of the context's trace is called
 // before the handler runs, a dropped connection is io.ErrUnexpectedEOF, in the
 // middle of a body too, and the handler's context ends with the request's, or
 // when the answer's body is closed. Once the context has ended, RoundTrip returns
 // when the handler has: what it did, it has done.
-func (s *Server) RoundTripper() http.RoundTripper { return &transport{s} }
+func RoundTripper(h http.Handler, refuses func(*http.Request) bool) http.RoundTripper {
+	return &transport{h, refuses}
+}
 
-type transport struct{ server *Server }
+type transport struct {
+	server  http.Handler
+	refuses func(*http.Request) bool
+}
 
-// RoundTrip is described at Server.RoundTripper.
+// RoundTrip is described at RoundTripper.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body != nil {
 		defer req.Body.Close()
@@ -33,7 +38,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := context.Cause(req.Context()); err != nil {
 		return nil, err
 	}
-	if t.server.refuses(req) {
+	if t.refuses(req) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
 	if trace := httptrace.ContextClientTrace(req.Context()); trace != nil && trace.GotConn != nil {
@@ -57,18 +62,6 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return x.response(req)
-}
-
-// refuses reports whether a fault refuses the connection.
-func (s *Server) refuses(r *http.Request) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	route, _, refused := s.match(r)
-	if refused != nil {
-		return false
-	}
-	_, refuse := s.takeLocked(route.op, true)
-	return refuse
 }
 
 // serverRequest is req as a server gets it.
