@@ -33,7 +33,7 @@ func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 		text []string // what the message names: the field, and the remedy
 	}{
 		{"unknown field", "write", "config/openai", pairs{"admin_keys", "x"}, []string{`unknown field "admin_keys"`, `did you mean "admin_key"?`}},
-		{"unknown field far from any", "write", "roles/bot", pairs{"budget_in_euro", "1"}, []string{`unknown field "budget_in_euro"`, "known are config_name"}},
+		{"unknown field far from any", "write", "roles/bot", pairs{"budget_in_euro", "1"}, []string{`unknown field "budget_in_euro"`, "known are budget, "}},
 		{"unknown field on creds", "read", "creds/bot", pairs{"tll", "1h"}, []string{`unknown field "tll"`, `did you mean "ttl"?`}},
 		{"unknown provider", "write", "config/new", pairs{"provider", "opnai", "admin_key", "x"}, []string{"provider: is not known", "openai"}},
 		{"no provider", "write", "config/new", pairs{"admin_key", "x"}, []string{"provider: is missing", "openai"}},

@@ -59,6 +59,10 @@ func checkValue(name string, kind framework.FieldType, value any) error {
 		if !isWhole(value) {
 			return badField(name, "is %s; give a whole number", describe(value))
 		}
+	case framework.TypeFloat:
+		if f, err := strconv.ParseFloat(fmt.Sprint(value), 64); err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+			return badField(name, "is %s; give a number", describe(value))
+		}
 	case framework.TypeDurationSecond:
 		return checkDuration(name, value)
 	case framework.TypeCommaStringSlice:
@@ -283,6 +287,8 @@ func providerFields(own map[string]*framework.FieldSchema, values provider.Value
 			into[name] = values.Bool(name)
 		case framework.TypeInt:
 			into[name] = values.Int(name)
+		case framework.TypeFloat:
+			into[name] = values.Float(name)
 		case framework.TypeCommaStringSlice:
 			into[name] = nonNil(values.Strings(name))
 		default:

@@ -234,7 +234,7 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, o *order) (provid
 	if err != nil {
 		return provider.Key{}, &beforeMintError{err}
 	}
-	spec := provider.Spec{Name: o.rec.Name, ExpiresAt: o.asked, Principal: who, Role: o.of.Fields}
+	spec := provider.Spec{ID: o.rec.ID, Name: o.rec.Name, ExpiresAt: o.asked, Principal: who, Role: o.of.Fields, Holder: o.holder()}
 	key, err := o.conn.client.Mint(work, spec)
 	if provider.IsKind(err, provider.NotFound) && who.ID != "" {
 		// The principal was deleted behind our back. Nothing was created.
@@ -247,6 +247,14 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, o *order) (provid
 		key, err = o.conn.client.Mint(work, spec)
 	}
 	return key, b.noted(o.conn, err)
+}
+
+// holder says to the provider for whom the key is.
+func (o *order) holder() provider.Holder {
+	return provider.Holder{
+		Mount: o.mount.Tag, Role: o.of.name, Metadata: o.of.Metadata,
+		EntityID: o.rec.EntityID, EntityName: o.rec.EntityName, DisplayName: o.rec.DisplayName,
+	}
 }
 
 // mintBudget is how long a mint may take: little longer than the sweep that it is a

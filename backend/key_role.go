@@ -70,11 +70,26 @@ func (r *keyRole) apply(ctx context.Context, b *backend, s logical.Storage, d *f
 	}
 	return conn, firstErrorOf(
 		func() error {
-			return setProviderFields(d, b.registry.RoleFields(), conn.provider.RoleFields(), conn.provider, r.Fields)
+			return r.applyFields(b, conn, d)
 		},
 		func() error { return checkTemplate(r.NameTemplate) },
 		func() error { return conn.allows(r) },
 	)
+}
+
+// applyFields applies the fields that the provider declares. A bound is kept even if
+// the provider does not enforce it: then the role is refused, be it that the bound
+// is new or the provider is. What else belongs to a provider that the role has left
+// is forgotten.
+func (r *keyRole) applyFields(b *backend, conn *connection, d *framework.FieldData) error {
+	own := provider.RoleFields(conn.provider)
+	for name, schema := range b.registry.RoleFields() {
+		if provider.IsGuardrail(name) {
+			own[name] = schema
+		}
+	}
+	maps.DeleteFunc(r.Fields, func(name string, _ any) bool { return own[name] == nil })
+	return setProviderFields(d, b.registry.RoleFields(), own, conn.provider, r.Fields)
 }
 
 // keyRoleData is a read of the common fields, and of what suspends the role.
@@ -101,7 +116,7 @@ func (b *backend) keyRoleData(ctx context.Context, s logical.Storage, r *keyRole
 // the connection, those of all providers.
 func (b *backend) roleFields(ctx context.Context, s logical.Storage, config string) map[string]*framework.FieldSchema {
 	if conn, err := b.connection(ctx, s, config); err == nil {
-		return conn.provider.RoleFields()
+		return provider.RoleFields(conn.provider)
 	}
 	return b.registry.RoleFields()
 }

@@ -131,7 +131,7 @@ func (c *connection) allows(role *keyRole) error {
 	if !strutil.StrListContainsGlob(c.entry.AllowedRoles, role.name) {
 		return badField("config_name", "connection %q does not allow role %q; add it to allowed_roles of config/%s", c.name, role.name, c.name)
 	}
-	return c.provider.CheckRole(c.entry.Fields, role.Fields)
+	return provider.CheckRole(c.provider, c.entry.Fields, role.Fields)
 }
 
 func (b *backend) configPaths() []*framework.Path {

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -55,7 +56,8 @@ func (b *backend) keyFields() map[string]*framework.FieldSchema {
 		return &framework.FieldSchema{Type: framework.TypeString, Description: description}
 	}
 	fields := map[string]*framework.FieldSchema{
-		"api_key":         text("The key."),
+		"api_key":         text("The key; absent if there is an auth_token."),
+		"auth_token":      text("The key, where the provider's SDKs take it as a bearer token."),
 		"key_id":          text("The provider's id of the key."),
 		"name":            text("Name of the key at the provider."),
 		"provider":        text("Provider of the key."),
@@ -65,7 +67,9 @@ func (b *backend) keyFields() map[string]*framework.FieldSchema {
 		"organization_id": text("Organization of the key, if the connection names one."),
 		"project_id":      text("Project of the key, where the provider has projects."),
 	}
-	fields["api_key"].DisplayAttrs = &framework.DisplayAttributes{Sensitive: true}
+	for _, secret := range []string{"api_key", "auth_token"} {
+		fields[secret].DisplayAttrs = &framework.DisplayAttributes{Sensitive: true}
+	}
 	return fields
 }
 
@@ -96,11 +100,11 @@ func (b *backend) readCreds(ctx context.Context, req *logical.Request, d *framew
 
 func (b *backend) credsResponse(made *issued) *logical.Response {
 	data := map[string]any{
-		"api_key":  made.key.Secret.Reveal(),
-		"key_id":   made.key.ID,
-		"name":     made.rec.Name,
-		"provider": made.rec.Provider,
-		"role":     made.rec.Role,
+		cmp.Or(made.key.Field, "api_key"): made.key.Secret.Reveal(),
+		"key_id":                          made.key.ID,
+		"name":                            made.rec.Name,
+		"provider":                        made.rec.Provider,
+		"role":                            made.rec.Role,
 	}
 	for field, value := range made.key.Data {
 		data[field] = value

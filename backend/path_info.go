@@ -20,7 +20,7 @@ func (b *backend) infoPaths() []*framework.Path {
 			}),
 		},
 		HelpSynopsis:    "Read the version of the plugin and what each provider can do.",
-		HelpDescription: "A provider can at least mint; extend means that a renew moves the provider's own expiry, rotate_admin that rotate-root/ can replace the admin key.",
+		HelpDescription: "A provider can at least mint; revoke means that it can end a key before its expiry, extend that a renew moves that expiry, rotate_admin that rotate-root/ can replace the admin key, and models, budget, budget_period, requests_per_minute and tokens_per_minute that it enforces these for each key.",
 	}}
 }
 
@@ -32,7 +32,7 @@ func (b *backend) readInfo(context.Context, *logical.Request, *framework.FieldDa
 		if err != nil {
 			return nil, err
 		}
-		providers[name] = provider.Capabilities(client)
+		providers[name] = provider.Capabilities(p, client)
 	}
 	return &logical.Response{Data: map[string]any{"version": Version(), "providers": providers}}, nil
 }

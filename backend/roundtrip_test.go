@@ -161,7 +161,7 @@ func TestMissingObjectsAndLists(t *testing.T) {
 func TestInfo(t *testing.T) {
 	both(t, func(m *testMount) {
 		got := asJSON(m.t, m.do("read", "info").Data["providers"])
-		want := map[string]any{"openai": []any{"check_role", "extend", "list_scopes", "mint", "principal", "read_key", "rotate_admin", "verify_admin", "verify_key"}}
+		want := map[string]any{"openai": []any{"check_role", "extend", "list_scopes", "mint", "principal", "read_key", "revoke", "rotate_admin", "verify_admin", "verify_key"}}
 		if !reflect.DeepEqual(got, want) {
 			m.t.Errorf("info: got %v, want %v", got, want)
 		}

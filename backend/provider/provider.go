@@ -6,7 +6,8 @@
 // it mints, deletes and finds keys. What only some providers can do is an
 // optional interface that a Client implements when its API allows it, as
 // io.ReaderFrom does: [Extender], [PrincipalKeeper], [KeyVerifier], [KeyReader],
-// [AdminVerifier], [AdminRotator], [RoleChecker], [ScopeLister].
+// [AdminVerifier], [AdminRotator], [RoleChecker], [RoleCloser], [ScopeLister],
+// [PoolKeeper]. So are what only some can describe: [AdminKeyMaker], [Publisher].
 //
 // To write a provider: implement Provider and Client on the provider's official
 // SDK with the SDK's retries off, send every request through
@@ -39,6 +40,11 @@ type Provider interface {
 	ConfigFields() map[string]*framework.FieldSchema
 	RoleFields() map[string]*framework.FieldSchema
 
+	// Guardrails are the bounds that the provider sets. The common fields among them
+	// are declared by this package, and their form is checked before CheckRole is
+	// asked: see guardrails.go.
+	Guardrails() Guardrails
+
 	// CheckConfig and CheckRole refuse what can be refused without asking the
 	// provider. They return a *FieldError, or nil. CheckRole also gets the
 	// fields of the role's connection.
@@ -66,6 +72,28 @@ type Limits struct {
 	// Consistency is how long after its creation a key may still be unknown to
 	// other calls: a "not found" for a younger key proves nothing.
 	Consistency time.Duration
+	// Irrevocable says that a key is a token that leaves nothing behind at the
+	// provider: it ends at its expiry, and nothing ends it before. Such keys are
+	// neither deleted nor looked for.
+	Irrevocable bool
+}
+
+// An AdminKeyMaker is a provider whose admin key is not given to the engine but
+// made by it, when a connection is first written.
+type AdminKeyMaker interface {
+	// MakeAdminKey makes an admin key. It makes no call.
+	MakeAdminKey() (Secret, error)
+}
+
+// A Publisher is a provider at which an operator has to enter something that the
+// engine computes, such as a public key. What it returns is shown by a read of a
+// connection, or of a role, and is not secret. It makes no call.
+type Publisher interface {
+	// Publish is for a connection. Mount tells this mount from others, as in
+	// Holder.
+	Publish(s Settings, mount string) map[string]string
+	// PublishRole is for a role of it.
+	PublishRole(s Settings, mount, role string, fields Values) map[string]string
 }
 
 // Settings are what a client needs to reach one account.
@@ -187,8 +215,45 @@ type RoleChecker interface {
 	CheckRoleAt(ctx context.Context, role Values) error
 }
 
+// A RoleCloser can stop what mints for a role at the provider.
+type RoleCloser interface {
+	// CloseRole ends, for good, that any key can be minted for the role, here or by
+	// whoever has stolen the admin key, and those keys of it that the provider can
+	// end. Done says, for an operator, what was done and what goes on. It is safe to
+	// repeat.
+	CloseRole(ctx context.Context, role Values) (done string, err error)
+}
+
+// A PoolKeeper does not create keys but makes such usable that the engine was given.
+// Mint gets one as Spec.Pooled, and Delete makes it unusable again.
+type PoolKeeper interface {
+	// TakeIn makes a key unusable until it is minted. One that key is not, by what
+	// the provider shows of it, or that is not in ref.Scope, is a *FieldError.
+	TakeIn(ctx context.Context, ref Ref, key Secret) (Found, error)
+	// Rest is how long a key must not be minted again after its last holder had it.
+	Rest() time.Duration
+}
+
+// A PooledKey is a key that the engine was given.
+type PooledKey struct {
+	ID     string
+	Secret Secret
+}
+
+// A Holder is for whom a key is minted. All but Mount and Role may be empty.
+type Holder struct {
+	Mount       string // tells this mount from all others, as it does in names
+	Role        string
+	EntityID    string
+	EntityName  string
+	DisplayName string
+	Metadata    map[string]string // of the role
+}
+
 // A Spec says what key to mint.
 type Spec struct {
+	// ID is of the engine's record of the key: short, unique, and a part of Name.
+	ID string
 	// Name is unique and is all that finds a key whose creation had no answer.
 	Name string
 	// ExpiresAt is when the provider itself is to refuse the key.
@@ -196,12 +261,17 @@ type Spec struct {
 	// Principal owns the key; zero where the provider keeps none.
 	Principal Principal
 	Role      Values
+	Holder    Holder
+	// Pooled is the key to use, for a PoolKeeper alone. Nobody else has it.
+	Pooled *PooledKey
 }
 
 // A Key is the answer to a successful Mint.
 type Key struct {
 	ID     string
 	Secret Secret
+	// Field is the name under which a holder gets the secret; empty for "api_key".
+	Field string
 	// ExpiresAt is what the provider answered; zero if the key does not expire.
 	ExpiresAt time.Time
 	// Data are further facts for the holder, none of them secret.
@@ -251,11 +321,18 @@ const (
 	CanRotateAdmin    = "rotate_admin"
 	CanCheckRoles     = "check_role"
 	CanListScopes     = "list_scopes"
+	CanCloseRoles     = "close_role"
+	CanKeepPool       = "pool"
+	CanRevoke         = "revoke"
 )
 
-// Capabilities names, sorted, all that a client can do.
-func Capabilities(c Client) []string {
-	can := []string{CanMint}
+// Capabilities names, sorted, all that a client of a provider can do, its
+// guardrails included.
+func Capabilities(p Provider, c Client) []string {
+	can := append([]string{CanMint}, p.Guardrails().PerKey...)
+	if !p.Limits().Irrevocable {
+		can = append(can, CanRevoke)
+	}
 	if _, ok := c.(Extender); ok {
 		can = append(can, CanExtend)
 	}
@@ -279,6 +356,12 @@ func Capabilities(c Client) []string {
 	}
 	if _, ok := c.(ScopeLister); ok {
 		can = append(can, CanListScopes)
+	}
+	if _, ok := c.(RoleCloser); ok {
+		can = append(can, CanCloseRoles)
+	}
+	if _, ok := c.(PoolKeeper); ok {
+		can = append(can, CanKeepPool)
 	}
 	slices.Sort(can)
 	return can

@@ -24,6 +24,7 @@ func NewRegistry(providers ...Provider) (*Registry, error) {
 		config:    map[string]*framework.FieldSchema{},
 		role:      map[string]*framework.FieldSchema{},
 	}
+	maps.Copy(r.role, guardrailFields)
 	for _, p := range providers {
 		if _, ok := r.providers[p.Name()]; ok {
 			return nil, fmt.Errorf("provider %q is registered twice", p.Name())

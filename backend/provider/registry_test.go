@@ -77,19 +77,29 @@ type able struct {
 	KeyReader
 	AdminVerifier
 	RoleChecker
+	RoleCloser
+	PoolKeeper
 }
 
 func (able) Extend(context.Context, Ref, time.Time) (time.Time, error) { return time.Time{}, nil }
 
 func TestCapabilities(t *testing.T) {
 	for _, test := range []struct {
-		client Client
-		want   []string
+		provider bounded
+		client   Client
+		want     []string
 	}{
-		{bare{}, []string{"mint"}},
-		{able{}, []string{"check_role", "extend", "mint", "principal", "read_key", "verify_admin", "verify_key"}},
+		{bounded{}, bare{}, []string{"mint", "revoke"}},
+		{bounded{limits: Limits{Irrevocable: true}}, bare{}, []string{"mint"}},
+		{
+			bounded{can: Guardrails{PerKey: []string{FieldModels}}},
+			able{},
+			[]string{
+				"check_role", "close_role", "extend", "mint", "models", "pool", "principal", "read_key", "revoke", "verify_admin", "verify_key",
+			},
+		},
 	} {
-		if got := Capabilities(test.client); !slices.Equal(got, test.want) {
+		if got := Capabilities(test.provider, test.client); !slices.Equal(got, test.want) {
 			t.Errorf("%T: got %q, want %q", test.client, got, test.want)
 		}
 	}

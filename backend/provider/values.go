@@ -33,6 +33,20 @@ func (v Values) Int(name string) int {
 	return 0
 }
 
+// Float returns a field that is a number.
+func (v Values) Float(name string) float64 {
+	switch n := v[name].(type) {
+	case float64:
+		return n
+	case int:
+		return float64(n)
+	case json.Number:
+		f, _ := n.Float64()
+		return f
+	}
+	return 0
+}
+
 // Strings returns a list field. Nil means that the list is empty or was never
 // written.
 func (v Values) Strings(name string) []string {

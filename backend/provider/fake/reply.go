@@ -3,6 +3,7 @@ package fake
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -106,9 +107,7 @@ func act(do func()) {
 // Send writes a reply. It is what the client sees, whole or in part.
 func (r *Reply) Send(ctx context.Context, w http.ResponseWriter, f Fault) {
 	header := w.Header()
-	for name, values := range r.Header {
-		header[name] = values
-	}
+	maps.Copy(header, r.Header)
 	header["Content-Type"] = nil // no sniffing
 	if r.ContentType != "" {
 		header.Set("Content-Type", r.ContentType)

@@ -88,6 +88,11 @@ func (openAI) RoleFields() map[string]*framework.FieldSchema {
 	}
 }
 
+// Guardrails says that OpenAI bounds projects, and no keys.
+func (openAI) Guardrails() provider.Guardrails {
+	return provider.Guardrails{Elsewhere: "OpenAI bounds models, rates and spending per project: set them on the role's project, in OpenAI's settings"}
+}
+
 func (openAI) Scope(role provider.Values) string { return role.String(fieldProject) }
 
 // Limits holds two guesses, for OpenAI publishes neither: no longest name

@@ -197,9 +197,9 @@ func TestAbilities(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"check_role", "extend", "list_scopes", "mint", "principal", "read_key", "rotate_admin", "verify_admin", "verify_key",
+		"check_role", "extend", "list_scopes", "mint", "principal", "read_key", "revoke", "rotate_admin", "verify_admin", "verify_key",
 	}
-	if got := provider.Capabilities(client); !slices.Equal(got, want) {
+	if got := provider.Capabilities(openai.New(), client); !slices.Equal(got, want) {
 		t.Errorf("got abilities %q, want %q", got, want)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"vault-plugin-secrets-llm/backend/provider"
@@ -47,7 +48,7 @@ type newKey struct {
 // a role whose models cannot be bounded gets no key at all.
 func (c *client) Mint(ctx context.Context, spec provider.Spec) (provider.Key, error) {
 	workspace := spec.Role.String(fieldWorkspace)
-	models := spec.Role.Strings(fieldModels)
+	models := spec.Role.Strings(provider.FieldModels)
 	var rail string
 	if len(models) > 0 {
 		var err error
@@ -56,8 +57,9 @@ func (c *client) Mint(ctx context.Context, spec provider.Spec) (provider.Key, er
 		}
 	}
 	asked := newKey{Name: spec.Name, Workspace: workspace, ExpiresAt: expiry(spec.ExpiresAt)}
-	if budget := spec.Role.String(fieldBudget); budget != "" {
-		asked.Limit, asked.Reset, asked.OwnKeys = json.Number(budget), resets[spec.Role.String(fieldBudgetPeriod)], true
+	if budget := spec.Role.Float(provider.FieldBudget); budget != 0 {
+		asked.Limit, asked.OwnKeys = json.Number(strconv.FormatFloat(budget, 'f', -1, 64)), true
+		asked.Reset = resets[spec.Role.String(provider.FieldBudgetPeriod)]
 	}
 	type answer struct {
 		Key  provider.Secret `json:"key"`

@@ -83,7 +83,7 @@ func TestKeysAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, c := newWorld(t)
 		role := bounded()
-		role["budget"] = "0.50"
+		role["budget"] = 0.5
 		key, err := mint(t, c, role, "vault-one")
 		if err != nil {
 			t.Fatal(err)

@@ -13,7 +13,6 @@ package openrouter
 import (
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -29,9 +28,6 @@ const name = "openrouter"
 const (
 	fieldAllowedWorkspaces = "allowed_workspaces"
 	fieldWorkspace         = "workspace_id"
-	fieldModels            = "models"
-	fieldBudget            = "budget"
-	fieldBudgetPeriod      = "budget_period"
 )
 
 // keyPrefix begins every key of OpenRouter. Whether a key may manage others does
@@ -68,27 +64,15 @@ func (openRouter) RoleFields() map[string]*framework.FieldSchema {
 			Description:  "OpenRouter: id of the workspace in which the keys are made, a UUID. Required.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Workspace ID", Group: "OpenRouter"},
 		},
-		fieldModels: {
-			Type: framework.TypeCommaStringSlice,
-			Description: "OpenRouter: models that the keys may call, for example openai/gpt-4.1-mini. Empty means all that " +
-				"the workspace allows.",
-			DisplayAttrs: &framework.DisplayAttributes{
-				Name: "Models", Group: "OpenRouter",
-				Description: "For example openai/gpt-4.1-mini. None means all that the workspace allows.",
-			},
-		},
-		fieldBudget: {
-			Type: framework.TypeString,
-			Description: "OpenRouter: what each key may spend, in US dollars, for example 12.50. Empty means no bound of " +
-				"its own.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Budget", Group: "OpenRouter"},
-		},
-		fieldBudgetPeriod: {
-			Type: framework.TypeString,
-			Description: "OpenRouter: day, week or month, after which the budget starts anew, at midnight UTC. Empty means " +
-				"never.",
-			DisplayAttrs: &framework.DisplayAttributes{Name: "Budget period", Group: "OpenRouter"},
-		},
+	}
+}
+
+// Guardrails are enforced at OpenRouter by a guardrail, models, and by the limit of
+// a key, budgets.
+func (openRouter) Guardrails() provider.Guardrails {
+	return provider.Guardrails{
+		PerKey:    []string{provider.FieldModels, provider.FieldBudget, provider.FieldBudgetPeriod},
+		Elsewhere: "OpenRouter bounds no rates",
 	}
 }
 
@@ -142,51 +126,20 @@ func (openRouter) CheckRole(config, role provider.Values) error {
 		return provider.FieldErrorf(fieldWorkspace, "%q is not among the connection's %s; use one of those, or have it added",
 			workspace, fieldAllowedWorkspaces)
 	}
-	if err := checkModels(role.Strings(fieldModels)); err != nil {
-		return err
-	}
-	return checkBudget(role.String(fieldBudget), role.String(fieldBudgetPeriod))
-}
-
-// checkModels checks the form alone: what models there are changes every day.
-func checkModels(models []string) error {
-	for i, model := range models {
-		if !modelForm.MatchString(model) || provider.HideKeys(model) != model {
-			return provider.FieldErrorf(fieldModels, "%q is not a model; give models like openai/gpt-4.1-mini", provider.HideKeys(model))
+	for _, model := range role.Strings(provider.FieldModels) {
+		if !modelForm.MatchString(model) {
+			return provider.FieldErrorf(provider.FieldModels, "%q is not a model; give models like openai/gpt-4.1-mini", model)
 		}
-		if slices.Contains(models[:i], model) {
-			return provider.FieldErrorf(fieldModels, "%q is given twice", model)
-		}
-	}
-	return nil
-}
-
-func checkBudget(budget, period string) error {
-	if period != "" {
-		if _, ok := resets[period]; !ok {
-			return provider.FieldErrorf(fieldBudgetPeriod, "%q is not a period; give day, week or month", provider.HideKeys(period))
-		}
-		if budget == "" {
-			return provider.FieldErrorf(fieldBudgetPeriod, "is given without a %s; give both", fieldBudget)
-		}
-	}
-	if budget == "" {
-		return nil
-	}
-	if usd, err := strconv.ParseFloat(budget, 64); err != nil || !budgetForm.MatchString(budget) || usd == 0 {
-		return provider.FieldErrorf(fieldBudget, "%q is not an amount; give US dollars with at most two decimals, like 12.50, "+
-			"from 0.01 to 9999999.99", provider.HideKeys(budget))
 	}
 	return nil
 }
 
 // resets are the limit_reset of each budget_period.
-var resets = map[string]string{"day": "daily", "week": "weekly", "month": "monthly"}
+var resets = map[string]string{provider.PeriodDay: "daily", provider.PeriodWeek: "weekly", provider.PeriodMonth: "monthly"}
 
 const workspaceExample = "a UUID like 0df9e665-d932-5740-b2c7-b52af166bc11"
 
 var (
 	workspaceForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	modelForm     = regexp.MustCompile(`^[A-Za-z0-9~][A-Za-z0-9._~-]{0,63}/[A-Za-z0-9._:-]{1,128}$`)
-	budgetForm    = regexp.MustCompile(`^(0|[1-9][0-9]{0,6})(\.[0-9]{1,2})?$`)
 )

@@ -24,7 +24,7 @@ func plain() provider.Values { return provider.Values{"workspace_id": workspace}
 
 func bounded() provider.Values {
 	return provider.Values{
-		"workspace_id": workspace, "models": []string{model, "z-ai/glm-4.6:free"}, "budget": "12.50", "budget_period": "day",
+		"workspace_id": workspace, "models": []string{model, "z-ai/glm-4.6:free"}, "budget": 12.5, "budget_period": "day",
 	}
 }
 
@@ -168,8 +168,10 @@ func TestAbilities(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"check_role", "list_scopes", "mint", "verify_admin", "verify_key"}
-	if got := provider.Capabilities(client); !slices.Equal(got, want) {
+	want := []string{
+		"budget", "budget_period", "check_role", "list_scopes", "mint", "models", "revoke", "verify_admin", "verify_key",
+	}
+	if got := provider.Capabilities(openrouter.New(), client); !slices.Equal(got, want) {
 		t.Errorf("got abilities %q, want %q", got, want)
 	}
 }

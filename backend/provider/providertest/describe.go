@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 
 var describeChecks = []check{
 	{"fields", describesFields},
+	{"guardrails", describesGuardrails},
 	{"limits", describesLimits},
 	{"settings and role are accepted, as JSON brings them back too", acceptsGood},
 	{"an empty admin key is refused", refusesEmptyAdminKey},
@@ -36,6 +38,25 @@ func describesFields(b *bench) {
 	}
 }
 
+func describesGuardrails(b *bench) {
+	can := b.provider.Guardrails()
+	for _, field := range can.PerKey {
+		if !provider.IsGuardrail(field) || slices.Contains(slices.Collect(maps.Keys(b.provider.RoleFields())), field) {
+			b.Errorf("field %s: want a common one, and not declared again", field)
+		}
+	}
+	for field, value := range map[string]any{
+		provider.FieldModels: []string{"some/model"}, provider.FieldBudget: 1.5, provider.FieldRequestsPerMinute: 60, provider.FieldTokensPerMinute: 1000,
+	} {
+		role := maps.Clone(b.Role())
+		role[field] = value
+		err := provider.CheckRole(b.provider, b.Settings().Fields, role)
+		if enforced := slices.Contains(can.PerKey, field); enforced != (err == nil) {
+			b.Errorf("a role with %s: got %v, and it is enforced: %t", field, err, enforced)
+		}
+	}
+}
+
 func describesLimits(b *bench) {
 	if l := b.provider.Limits(); l.NameLength < 32 || l.Lifetime <= 0 || l.Consistency <= 0 {
 		b.Errorf("got limits %+v, want names of at least 32 bytes, and times", l)
@@ -48,7 +69,7 @@ func acceptsGood(b *bench) {
 		if err := b.provider.CheckConfig(settings); err != nil {
 			b.Errorf("config: %v", err)
 		}
-		if err := b.provider.CheckRole(settings.Fields, role); err != nil {
+		if err := provider.CheckRole(b.provider, settings.Fields, role); err != nil {
 			b.Errorf("role: %v", err)
 		}
 		if b.provider.Scope(role) == "" {
@@ -93,7 +114,7 @@ func describesAbilities(b *bench) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	got, want := provider.Capabilities(client), provider.Capabilities(b.client)
+	got, want := provider.Capabilities(b.provider, client), provider.Capabilities(b.provider, b.client)
 	if !slices.Equal(got, want) {
 		b.Errorf("got abilities %q of an empty connection, want %q", got, want)
 	}
