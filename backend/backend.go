@@ -63,11 +63,11 @@ func newBackend(registry *provider.Registry) *backend {
 		Help:           strings.TrimSpace(help),
 		BackendType:    logical.TypeLogical,
 		RunningVersion: version,
-		PathsSpecial:   &logical.Paths{SealWrapStorage: []string{configPrefix, gonePrefix, staticPrefix}},
+		PathsSpecial:   &logical.Paths{SealWrapStorage: []string{configPrefix, gonePrefix, staticPrefix, poolPrefix}},
 		Paths: framework.PathAppend(
 			b.configPaths(), b.rotateRootPaths(), b.rolePaths(), b.credsPaths(),
 			b.staticRolePaths(), b.staticCredsPaths(), b.rotateRolePaths(),
-			b.keyPaths(), b.revokePaths(), b.suspendPaths(), b.auditPaths(), b.infoPaths(),
+			b.poolPaths(), b.keyPaths(), b.revokePaths(), b.suspendPaths(), b.auditPaths(), b.infoPaths(),
 		),
 		Secrets:          []*framework.Secret{b.keySecret()},
 		InitializeFunc:   b.initialize,

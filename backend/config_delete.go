@@ -121,7 +121,23 @@ func (c *configDelete) abandon(ctx context.Context) error {
 	if len(users) > 0 {
 		c.warn("no key can be read any more for the roles that use the connection: %s", strings.Join(users, ", "))
 	}
+	if err := c.abandonPool(ctx); err != nil {
+		return err
+	}
 	return c.abandonPrincipals(ctx)
+}
+
+// abandonPool forgets the keys of the connection's pool.
+func (c *configDelete) abandonPool(ctx context.Context) error {
+	var ids []string
+	err := walk(ctx, c.storage, poolPrefix+c.config+"/", func(key string) error {
+		ids = append(ids, strings.TrimPrefix(key, poolPrefix+c.config+"/"))
+		return remove(ctx, c.storage, key)
+	})
+	if len(ids) > 0 {
+		c.warn("abandoned: the keys of the pool, %s; those that nobody holds are switched off at the provider", strings.Join(ids, ", "))
+	}
+	return err
 }
 
 func countsOf(keys map[string]int) string {
@@ -250,6 +266,13 @@ func (b *backend) mayDeleteConfig(ctx context.Context, s logical.Storage, name s
 	}
 	if len(users) > 0 {
 		return badRequest(fmt.Sprintf("role %q uses connection %q; delete the role, or give it another config_name", users[0], name))
+	}
+	pool, err := list(ctx, s, poolPrefix+name+"/")
+	if err != nil {
+		return err
+	}
+	if len(pool) > 0 {
+		return badRequest(fmt.Sprintf("connection %q has a pool of keys (%d); delete pool/%s/<key_id> first", name, len(pool), name))
 	}
 	return b.mayForgetPrincipals(ctx, s, name)
 }

@@ -110,13 +110,13 @@ func (w *configWrite) apply(ctx context.Context) error {
 		}
 		next.Fields = provider.Values{}
 	}
-	if err := w.applyAdminKey(); err != nil {
-		return err
-	}
 	set(d, "base_url", &next.BaseURL)
 	set(d, "allow_http", &next.AllowHTTP)
 	set(d, "ca_cert", &next.CACert)
 	set(d, "allowed_roles", &next.AllowedRoles)
+	if err := w.applyAdminKey(p); err != nil {
+		return err
+	}
 	return firstErrorOf(
 		func() error {
 			return setSeconds(d, "request_timeout", &next.RequestTimeout, time.Second, time.Minute)
@@ -127,6 +127,7 @@ func (w *configWrite) apply(ctx context.Context) error {
 			return setProviderFields(d, w.registry.ConfigFields(), p.ConfigFields(), p, next.Fields)
 		},
 		func() error { return checkBaseURL(next) },
+		func() error { return w.checkPool(ctx) },
 		w.checkWay,
 		func() error { return p.CheckConfig(next.settings()) },
 		w.applyRotation,
@@ -134,7 +135,10 @@ func (w *configWrite) apply(ctx context.Context) error {
 }
 
 // applyAdminKey decides what becomes of the admin key and its id.
-func (w *configWrite) applyAdminKey() error {
+func (w *configWrite) applyAdminKey(p provider.Provider) error {
+	if maker, ok := p.(provider.AdminKeyMaker); ok {
+		return w.makeAdminKey(maker)
+	}
 	d, next := w.fields, w.next
 	var key, id string
 	set(d, "admin_key", &key)
@@ -161,6 +165,43 @@ func (w *configWrite) applyAdminKey() error {
 		next.AdminKeyID = id
 	}
 	return nil
+}
+
+// makeAdminKey makes the admin key of a connection that has none yet. One that has
+// gets another where the present one must not go: that is sent to no new host either.
+func (w *configWrite) makeAdminKey(maker provider.AdminKeyMaker) error {
+	for _, field := range []string{"admin_key", "admin_key_id"} {
+		if given(w.fields, field) && w.fields.Get(field).(string) != "" {
+			return badField(field, "is not for provider %q, for which the engine makes its own key; leave it out", w.next.Provider)
+		}
+	}
+	if w.old != nil && !w.goesElsewhere() {
+		return nil
+	}
+	key, err := maker.MakeAdminKey()
+	if err != nil {
+		return fmt.Errorf("make a key for the connection: %w", err)
+	}
+	w.holdsKey, w.newKey = true, true
+	w.replaceKey(key.Reveal())
+	if w.old != nil {
+		w.warn("the connection has a new key, for the old one is never sent to a new host; read config/%s and enter what it shows at the provider", w.name)
+	}
+	return nil
+}
+
+// checkPool refuses to send the keys of the pool where they did not go before.
+func (w *configWrite) checkPool(ctx context.Context) error {
+	if w.old == nil || !w.goesElsewhere() {
+		return nil
+	}
+	return w.mayLeavePool(ctx, w.storage, w.name)
+}
+
+// goesElsewhere reports whether a write changes where the admin key is sent, or whom
+// that is trusted to be.
+func (w *configWrite) goesElsewhere() bool {
+	return w.old.Provider != w.next.Provider || w.old.BaseURL != w.next.BaseURL || w.old.CACert != w.next.CACert
 }
 
 var adminIDForm = regexp.MustCompile(`^[A-Za-z0-9_.:-]{0,128}$`)

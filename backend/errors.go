@@ -89,6 +89,12 @@ func hasNoEffect(err error) bool {
 	return true
 }
 
+// isNotKnown reports whether err says that no key is known by what was asked for.
+func isNotKnown(err error) bool {
+	refused, ok := errors.AsType[*refusal](err)
+	return ok && refused.status == http.StatusNotFound
+}
+
 // blamesConnection reports whether a failure lies with the connection rather
 // than with one key, so that the next key of the connection will fail alike.
 func blamesConnection(err error) bool {

@@ -117,10 +117,13 @@ func (b *backend) takeOrder(ctx context.Context, req *logical.Request, roleName 
 // expiryFor is when the provider is to refuse a key whose lease ends at end. An
 // expiry that cannot be moved covers all renewals at once.
 func (b *backend) expiryFor(conn *connection, role *roleEntry, end time.Time) time.Time {
-	if _, ok := conn.client.(provider.Extender); !ok {
+	if _, ok := conn.client.(provider.Extender); !ok && !conn.provider.Limits().Irrevocable {
 		end = b.lastEnd(role)
 	}
 	expiry := end.Add(conn.entry.ExpiryGrace.duration())
+	if conn.provider.Limits().Irrevocable {
+		expiry = tokenExpiry(end)
+	}
 	if last := b.now().Add(conn.provider.Limits().Lifetime); expiry.After(last) {
 		return last
 	}
@@ -130,7 +133,7 @@ func (b *backend) expiryFor(conn *connection, role *roleEntry, end time.Time) ti
 // newRecord is the record of a key that is to be minted.
 func (b *backend) newRecord(o *order, k kind, who owner) record {
 	id := newID(b.now())
-	return record{
+	rec := record{
 		ID: id, Kind: k, owner: who,
 		Name:     keyName(o.mount.Tag, o.of.renderName(who), id, o.conn.provider.Limits().NameLength),
 		Config:   o.conn.name,
@@ -138,6 +141,10 @@ func (b *backend) newRecord(o *order, k kind, who owner) record {
 		Provider: o.conn.provider.Name(),
 		Scope:    o.conn.provider.Scope(o.of.Fields),
 	}
+	if o.conn.provider.Limits().Irrevocable {
+		rec.Token, rec.ExpiresAt = true, o.asked
+	}
+	return rec
 }
 
 // ownerOf records who asks for a key of a role. An entity whose name cannot be
@@ -234,7 +241,11 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, o *order) (provid
 	if err != nil {
 		return provider.Key{}, &beforeMintError{err}
 	}
-	spec := provider.Spec{ID: o.rec.ID, Name: o.rec.Name, ExpiresAt: o.asked, Principal: who, Role: o.of.Fields, Holder: o.holder()}
+	pooled, err := b.fromPool(work, s, o)
+	if err != nil {
+		return provider.Key{}, &beforeMintError{err}
+	}
+	spec := provider.Spec{Pooled: pooled, ID: o.rec.ID, Name: o.rec.Name, ExpiresAt: o.asked, Principal: who, Role: o.of.Fields, Holder: o.holder()}
 	key, err := o.conn.client.Mint(work, spec)
 	if provider.IsKind(err, provider.NotFound) && who.ID != "" {
 		// The principal was deleted behind our back. Nothing was created.
@@ -245,6 +256,9 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, o *order) (provid
 			return provider.Key{}, &beforeMintError{err}
 		}
 		key, err = o.conn.client.Mint(work, spec)
+	}
+	if hasNoEffect(err) {
+		b.unreserve(work, s, o.rec, pooled, err)
 	}
 	return key, b.noted(o.conn, err)
 }
@@ -300,7 +314,7 @@ func (b *backend) afterFailedCreate(ctx context.Context, s logical.Storage, conn
 // deletes it if it cannot be handed over.
 func (b *backend) handOver(ctx context.Context, s logical.Storage, o *leaseOrder, key provider.Key) (*issued, error) {
 	hash := keyHash(o.mount.Salt, key.Secret.Reveal())
-	rec, err := b.ledger(s).activate(ctx, o.rec, key, hash, dueOf(o.asked, key.ExpiresAt))
+	rec, err := b.ledger(s).activate(ctx, o.rec, key, hash, o.rec.dueAt(o.asked, key.ExpiresAt))
 	if err != nil {
 		o.rec.KeyID, o.rec.KeyHash = key.ID, hash
 		return nil, b.takeBack(ctx, s, o, err)
@@ -329,7 +343,9 @@ func (b *backend) takeBack(ctx context.Context, s logical.Storage, o *leaseOrder
 	defer cancel()
 	log := b.Logger().With("role", o.role.name, "config", o.conn.name, "id", o.rec.ID)
 	log.Warn("a new key cannot be handed over; deleting it", "error", cause)
-	if err := b.kill(ctx, s, o.rec); err != nil {
+	if err := b.kill(ctx, s, o.rec); livesOn(err) != nil {
+		log.Warn("nobody has the token, which lives on", "error", err)
+	} else if err != nil {
 		log.Warn("the key stays in the ledger until the sweep deletes it", "error", err)
 	}
 	return cause

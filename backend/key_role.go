@@ -109,7 +109,37 @@ func (b *backend) keyRoleData(ctx context.Context, s logical.Storage, r *keyRole
 		maps.Copy(data, suspended.data())
 	}
 	providerFields(b.roleFields(ctx, s, r.Config), r.Fields, data)
-	return data, nil
+	return data, b.publishRole(ctx, s, r, data)
+}
+
+// publishRole adds to a read of a role what has to be entered at its provider.
+func (b *backend) publishRole(ctx context.Context, s logical.Storage, r *keyRole, data map[string]any) error {
+	entry, publisher := b.publisher(ctx, s, r.Config)
+	if publisher == nil {
+		return nil
+	}
+	mount, err := b.mount(ctx, s)
+	if err != nil {
+		return err
+	}
+	copyStrings(data, publisher.PublishRole(entry.settings(), mount.Tag, r.name, r.Fields))
+	return nil
+}
+
+// publisher returns a connection and its provider, if that has something to show; nil
+// also if the connection cannot be used: a role of it can be read all the same.
+func (b *backend) publisher(ctx context.Context, s logical.Storage, config string) (*configEntry, provider.Publisher) {
+	if conn, err := b.connection(ctx, s, config); err == nil {
+		publisher, _ := conn.provider.(provider.Publisher)
+		return conn.entry, publisher
+	}
+	return nil, nil
+}
+
+func copyStrings(into map[string]any, from map[string]string) {
+	for name, value := range from {
+		into[name] = value
+	}
 }
 
 // roleFields are the fields that the provider of a connection declares. Without

@@ -76,6 +76,8 @@ type killResult struct {
 	revoked int // keys that are gone at their provider
 	queued  int // keys that the sweep will delete
 	failed  []keyFailure
+	tokens  int       // tokens that cannot be revoked
+	lastEnd time.Time // when the last of these ends
 }
 
 // A keyFailure is a key that could not be deleted yet. It stays queued.
@@ -299,7 +301,7 @@ func (k *killRun) delete(ctx context.Context) {
 	waiting.Wait()
 	close(done)
 	progress.Wait()
-	k.Logger().Info("kill", "target", k.what, "revoked", k.done.Load(), "failed", k.failed.Load(), "queued", k.left.Load())
+	k.Logger().Info("kill", "target", k.what, "revoked", int(k.done.Load())-k.tokens, "live_on", k.tokens, "failed", k.failed.Load(), "queued", k.left.Load())
 }
 
 // deleteLate waits for a record, and deletes its key.
@@ -324,12 +326,15 @@ func (k *killRun) deleteLate(ctx context.Context, t task) {
 	default:
 		err = k.kill(ctx, k.storage, k.choose(ctx, *rec))
 	}
-	if err != nil {
+	switch lives := livesOn(err); {
+	case lives != nil:
+		k.livesOn(lives)
+	case err != nil:
 		k.failed.Add(1)
 		k.fail(t, err)
-		return
+	default:
+		k.done.Add(1)
 	}
-	k.done.Add(1)
 }
 
 func (k *killRun) settleLate(ctx context.Context, rec record) error {
@@ -356,7 +361,10 @@ func (k *killRun) sayProgress(done <-chan struct{}, keys int) {
 
 // result is what is told of a kill: of many failures the first.
 func (k *killRun) result() *killResult {
-	r := &killResult{revoked: int(k.done.Load()), queued: int(k.left.Load()), failed: k.failures}
+	r := &killResult{
+		revoked: int(k.done.Load()) - k.tokens, queued: int(k.left.Load()), failed: k.failures,
+		tokens: k.tokens, lastEnd: k.lastEnd,
+	}
 	if more := len(r.failed) - findingsShown; more > 0 {
 		r.failed, r.queued = r.failed[:findingsShown], r.queued+more
 	}

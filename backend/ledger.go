@@ -71,6 +71,10 @@ type record struct {
 	// KeyHash recognises the key when it leaks; empty while pending.
 	KeyHash string `json:"key_hash,omitempty"`
 
+	// Token says that the provider can neither revoke nor list the key: see token.go.
+	// ExpiresAt is then set while pending, too, to what the provider is asked for.
+	Token bool `json:"token,omitempty"`
+
 	// Adopted says that an operator made the key, and the engine only uses it.
 	Adopted bool `json:"adopted,omitempty"`
 
@@ -79,8 +83,8 @@ type record struct {
 	CreatedAt time.Time `json:"created_at"` // of the record
 	// MintedAt is when the provider had answered with the key; zero while pending.
 	MintedAt time.Time `json:"minted_at,omitzero"`
-	// ExpiresAt is when the provider itself refuses the key; zero while pending,
-	// and if it never does.
+	// ExpiresAt is when the provider itself refuses the key; zero while pending, but
+	// for tokens, and if it never does.
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	// Due is when the sweep looks at the record, and names its entry in the time
 	// index. It is the end of the wait while pending, the end of the key while
@@ -222,10 +226,16 @@ func (l ledger) hurry(ctx context.Context, rec record) (record, error) {
 func (l ledger) retire(ctx context.Context, rec record, due time.Time) (record, error) {
 	next := rec
 	next.State, next.Due, next.NotBefore = revoking, due, time.Time{}
-	if rec.State == pending {
-		rec.KeyID, rec.KeyHash = "", "" // what is stored does not have them
+	return l.move(ctx, rec.stored(), next)
+}
+
+// stored is a record as storage has it: one that is pending there may have been given
+// the id and the hash of its key since.
+func (r record) stored() record {
+	if r.State == pending {
+		r.KeyID, r.KeyHash = "", ""
 	}
-	return l.move(ctx, rec, next)
+	return r
 }
 
 // replace marks the key of a static role for deletion, but not before until, as long

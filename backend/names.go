@@ -33,6 +33,8 @@ import (
 //	suspended/<role>                     that a role is suspended
 //	suspended/<part of a name>/~         that all roles below it are
 //	order/<id>                           a kill that is not finished
+//	pool/<config>/<key id>               a key that the engine was given, to hand
+//	                                     out; seal-wrapped
 //	tidy/<config>                        how the last tidy of a connection went
 //
 // No segment of a role's name can hold "~", so records never collide with roles
@@ -51,6 +53,7 @@ const (
 	suspendPrefix   = "suspended/"
 	orderPrefix     = "order/"
 	tidyPrefix      = "tidy/"
+	poolPrefix      = "pool/"
 
 	mark = "~"
 )
@@ -80,12 +83,13 @@ func checkName(name string) error {
 
 func isName(name string) bool { return checkName(name) == nil }
 
-func configKey(config string) string { return configPrefix + config }
-func goneKey(config string) string   { return gonePrefix + config }
-func roleKey(role string) string     { return rolePrefix + role }
-func staticKey(role string) string   { return staticPrefix + role }
-func orderKey(id string) string      { return orderPrefix + id }
-func tidyKey(config string) string   { return tidyPrefix + config }
+func configKey(config string) string      { return configPrefix + config }
+func goneKey(config string) string        { return gonePrefix + config }
+func roleKey(role string) string          { return rolePrefix + role }
+func staticKey(role string) string        { return staticPrefix + role }
+func orderKey(id string) string           { return orderPrefix + id }
+func poolKey(config, keyID string) string { return poolPrefix + config + "/" + keyID }
+func tidyKey(config string) string        { return tidyPrefix + config }
 
 // suspendKey is where the suspension of a name is stored. A storage key cannot end
 // in a slash.

@@ -176,7 +176,8 @@ func (b *backend) configPaths() []*framework.Path {
 			HelpSynopsis: "Connect the mount to an account at an LLM provider.",
 			HelpDescription: `
 A connection holds the admin key that mints and deletes keys. Write provider and
-admin_key first; a later write changes only the fields that it names. The key is
+admin_key first, but for a provider whose key the engine makes itself: then a read
+says what to enter at the provider. A later write changes only the fields that it names. The key is
 tried at the provider before it is stored, unless verify=false. Rotate it by
 rotate-root/, or by itself with rotation_period or rotation_schedule: then nobody
 but this mount has it. An admin_key that a rotation has replaced is ignored when it
@@ -245,6 +246,9 @@ func (b *backend) readConfig(ctx context.Context, req *logical.Request, d *frame
 	e.rotationData(data)
 	if p, ok := b.registry.Get(e.Provider); ok {
 		providerFields(p.ConfigFields(), e.Fields, data)
+		if publisher, ok := p.(provider.Publisher); ok {
+			copyStrings(data, publisher.Publish(e.settings(), mount.Tag))
+		}
 	}
 	return &logical.Response{Data: data}, nil
 }

@@ -115,6 +115,7 @@ func (b *backend) credsResponse(made *issued) *logical.Response {
 	resp := b.Secret(secretType).Response(data, leasePointer(made.rec))
 	resp.Secret.TTL = made.term.ttl
 	resp.Secret.MaxTTL = made.role.MaxTTL.duration()
+	resp.Secret.Renewable = !made.rec.Token
 	for _, warning := range made.term.warnings {
 		resp.AddWarning(warning)
 	}

@@ -65,7 +65,7 @@ keys can still be read; suspend/ is what stops them.`,
 func withKillAnswer(fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
 	answer := map[string]*framework.FieldSchema{
 		"revoked": {Type: framework.TypeInt, Description: "Keys that are gone at their provider now."},
-		"queued":  {Type: framework.TypeInt, Description: "Keys for which there was no time: they are marked, and the sweep deletes them."},
+		"queued":  {Type: framework.TypeInt, Description: "Keys for which there was no time: they are marked, and the sweep deletes them. Tokens that nothing can revoke: they end by themselves."},
 		"failed":  {Type: framework.TypeSlice, Description: "Keys whose deletion failed, with id and error: they stay queued too."},
 	}
 	maps.Copy(answer, fields)
@@ -78,7 +78,10 @@ func (r *killResult) response() *logical.Response {
 	for _, f := range r.failed {
 		failed = append(failed, map[string]any{"id": f.id, "error": provider.HideKeys(f.err.Error())})
 	}
-	resp := &logical.Response{Data: map[string]any{"revoked": r.revoked, "queued": r.queued, "failed": failed}}
+	resp := &logical.Response{Data: map[string]any{"revoked": r.revoked, "queued": r.queued + r.tokens, "failed": failed}}
+	if r.tokens > 0 {
+		resp.AddWarning(fmt.Sprintf("%s cannot be revoked at the provider and may work until %s, when the last of them ends", countOf(r.tokens, "token"), rfc3339(r.lastEnd)))
+	}
 	if alive := r.queued + len(r.failed); alive > 0 {
 		resp.AddWarning(fmt.Sprintf("%s may still work; deletion is tried again until the provider confirms it: see keys/ with state=revoking", keysOf(alive)))
 	}
@@ -147,6 +150,11 @@ func (b *backend) lookup(ctx context.Context, req *logical.Request, d *framework
 		return nil, err
 	}
 	rec, err := b.namedBy(ctx, req.Storage, field, value)
+	if field == "api_key" && isNotKnown(err) {
+		if e, poolErr := b.pooledBy(ctx, req.Storage, value); poolErr != nil || e != nil {
+			return pooledAnswer(e), poolErr
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +179,14 @@ func (b *backend) revokeKeys(ctx context.Context, req *logical.Request, d *frame
 	case "entity_id":
 		return b.revokeTarget(ctx, req, target{entityID: value})
 	}
+	leaked, err := b.retireIfLeaked(ctx, req.Storage, field, value)
+	if err != nil {
+		return nil, err
+	}
 	rec, err := b.namedBy(ctx, req.Storage, field, value)
+	if leaked != nil && isNotKnown(err) {
+		return leaked.retiredResponse(&killResult{}), nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +196,7 @@ func (b *backend) revokeKeys(ctx context.Context, req *logical.Request, d *frame
 	if err != nil {
 		return nil, err
 	}
-	return result.response(), nil
+	return leaked.retiredResponse(result), nil
 }
 
 func (b *backend) killRecord(ctx context.Context, s logical.Storage, rec record, who owner) (*killResult, error) {
@@ -200,7 +215,7 @@ func (b *backend) revokeTarget(ctx context.Context, req *logical.Request, t targ
 		return nil, err
 	}
 	resp := result.response()
-	if result.revoked+result.queued+len(result.failed) == 0 {
+	if result.revoked+result.queued+result.tokens+len(result.failed) == 0 {
 		resp.AddWarning(fmt.Sprintf("no key of %s is in the ledger", t))
 	}
 	return resp, nil
@@ -228,9 +243,11 @@ func (b *backend) mustMean(ctx context.Context, s logical.Storage, role string) 
 }
 
 // keysOf is a number of keys in words.
-func keysOf(n int) string {
+func keysOf(n int) string { return countOf(n, "key") }
+
+func countOf(n int, what string) string {
 	if n == 1 {
-		return "1 key"
+		return "1 " + what
 	}
-	return fmt.Sprintf("%d keys", n)
+	return fmt.Sprintf("%d %ss", n, what)
 }

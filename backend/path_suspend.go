@@ -34,6 +34,7 @@ func (b *backend) suspendPaths() []*framework.Path {
 				"name":    name,
 				"subtree": below,
 				"revoke":  {Type: framework.TypeBool, Description: "Also revoke all live keys of what is suspended."},
+				"close":   {Type: framework.TypeBool, Description: "Also end at the provider, for good, that tokens can be minted for what is suspended. For providers that cannot revoke tokens."},
 				"reason":  {Type: framework.TypeString, Description: "Why, for those whose requests are refused. It is shown to them."},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
@@ -41,13 +42,16 @@ func (b *backend) suspendPaths() []*framework.Path {
 				logical.UpdateOperation: forwarded(b.suspend, "Suspend a role, or all roles below a part of a name.", okResponse(withKillAnswer(map[string]*framework.FieldSchema{
 					"suspended_name": {Type: framework.TypeString, Description: "What is suspended now."},
 					"roles":          {Type: framework.TypeInt, Description: "How many roles exist now that this suspends."},
+					"closed":         {Type: framework.TypeSlice, Description: "With close=true: each role that was closed at its provider, what was done, and the error if it failed."},
 				}))),
 			},
 			HelpSynopsis: "Keep roles from issuing and renewing keys, at once.",
 			HelpDescription: `
 Nothing is issued and no lease is renewed under a suspended role, until a write to
 resume/. Live keys go on until their leases end, unless revoke=true: then the
-answer says what became of them. A suspension holds for the name: deleting the role
+answer says what became of them. Where the provider cannot revoke tokens, close=true
+also ends there that any can be minted, even with a stolen key: what a role needs for
+that has to be made anew then. A suspension holds for the name: deleting the role
 and writing it again does not lift it.`,
 		},
 		{
@@ -133,6 +137,12 @@ func (b *backend) suspend(ctx context.Context, req *logical.Request, d *framewor
 	if err != nil {
 		return nil, err
 	}
+	closes := d.Get("close").(bool)
+	if closes {
+		if err := b.mayClose(ctx, req.Storage, name); err != nil {
+			return nil, err
+		}
+	}
 	if err := b.storeSuspension(ctx, req, d, name); err != nil {
 		return nil, err
 	}
@@ -149,10 +159,35 @@ func (b *backend) suspend(ctx context.Context, req *logical.Request, d *framewor
 		resp.AddWarning(fmt.Sprintf("%s issued before may still work until a lease or the provider ends it; revoke=true ends that now", keysOf(what.keys)))
 	}
 	resp.Data["suspended_name"], resp.Data["roles"] = name, what.roles
+	if closes {
+		if err := b.addClosed(ctx, req.Storage, name, resp); err != nil {
+			return nil, fmt.Errorf("%q is suspended, but not closed at its provider: %w", name, err)
+		}
+	}
 	if what.also != "" {
 		resp.AddWarning(what.also)
 	}
 	return resp, nil
+}
+
+// addClosed closes roles and says so in the answer.
+func (b *backend) addClosed(ctx context.Context, s logical.Storage, name string, resp *logical.Response) error {
+	closed, err := b.closeRoles(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	items, failed := make([]map[string]any, 0, len(closed)), 0
+	for _, c := range closed {
+		items = append(items, c.data())
+		if c.err != nil {
+			failed++
+		}
+	}
+	resp.Data["closed"] = items
+	if failed > 0 {
+		resp.AddWarning(fmt.Sprintf("%s could not be closed at the provider; see closed, and repeat this", countOf(failed, "role")))
+	}
+	return nil
 }
 
 // storeSuspension stores a suspension. One that was there keeps its reason if the

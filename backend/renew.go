@@ -52,6 +52,9 @@ func (b *backend) renewLease(ctx context.Context, req *logical.Request, _ *frame
 	if err != nil {
 		return nil, err
 	}
+	if rec != nil && rec.Token {
+		return nil, errors.New("a token cannot be extended; read a new one")
+	}
 	if rec == nil || rec.State != active {
 		return nil, errors.New("the key of this lease is revoked; read a new one")
 	}

@@ -20,6 +20,7 @@ import (
 //   - No record means that the provider has confirmed the deletion before.
 //   - Gone at the provider is success, except for a key so young that the
 //     provider may not know it everywhere yet.
+//   - A token cannot be deleted: see token.go.
 //   - A failure is noted in the record, which stays revoking, and is returned:
 //     success is never pretended, and Vault's own retries are not relied upon.
 
@@ -46,7 +47,12 @@ func (b *backend) revokeLease(ctx context.Context, req *logical.Request, _ *fram
 	}
 	ctx, cancel := context.WithTimeout(ctx, revokeBudget)
 	defer cancel()
-	if err := b.kill(ctx, req.Storage, *rec); err != nil {
+	err = b.kill(ctx, req.Storage, *rec)
+	if lives := livesOn(err); lives != nil {
+		b.Logger().Info("lease revoked; its token cannot be", "role", rec.Role, "config", rec.Config, "id", rec.ID, "until", rfc3339(lives.until))
+		return nil, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w (the key stays queued for deletion)", err)
 	}
 	b.Logger().Info("key revoked", "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID)
@@ -58,6 +64,9 @@ func (b *backend) revokeLease(ctx context.Context, req *logical.Request, _ *fram
 // key is deleted all the same: the record as it stands still leads to it. On
 // error the key is still in the ledger.
 func (b *backend) kill(ctx context.Context, s logical.Storage, rec record) error {
+	if rec.Token {
+		return b.endToken(ctx, s, rec)
+	}
 	if rec.State == revoking {
 		return b.deleteKey(ctx, s, rec)
 	}
@@ -86,6 +95,9 @@ func (b *backend) deleteKey(ctx context.Context, s logical.Storage, rec record) 
 			return b.noteFailure(ctx, s, rec, fmt.Errorf("the key is too young for this answer to prove that it is gone: %w", err), known)
 		}
 		err = nil
+	}
+	if err == nil {
+		err = b.giveBack(ctx, s, rec)
 	}
 	if err != nil {
 		return b.noteFailure(ctx, s, rec, err, time.Time{})

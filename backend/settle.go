@@ -13,14 +13,21 @@ import (
 //     nobody has its secret.
 //   - A record whose key is not listed is dropped only when it is older than the
 //     longest create.
+//   - A token is not looked for: see token.go.
 //   - One pass over a scope serves all of its pending records.
 
 // settle settles pending records of one scope of one connection. It returns what
 // became of each: nil if its record is gone, else why it is left. If the scope
 // cannot be listed, only the first record notes it: that costs one write for
-// however many there are. The caller holds the records' slots.
+// however many there are. All are of one provider, so all are tokens or none is. The caller holds the records' slots.
 func (b *backend) settle(ctx context.Context, s logical.Storage, conn *connection, pendings []record) []error {
 	outcomes := make([]error, len(pendings))
+	if pendings[0].Token {
+		for i, rec := range pendings {
+			outcomes[i] = b.endToken(ctx, s, rec)
+		}
+		return outcomes
+	}
 	found, err := b.findByName(ctx, conn, pendings)
 	if err != nil {
 		for i := range outcomes {

@@ -88,6 +88,7 @@ func (w *staticWrite) apply(ctx context.Context) error {
 	}
 	set(w.fields, "verify", &w.next.Verify)
 	if err := firstErrorOf(
+		func() error { return refuseTokens(w.conn.provider) },
 		func() error { return w.next.Rotation.apply(w.fields, "overlap", longestTTL, w.now()) },
 		w.checkScheduled,
 		func() error { return w.next.checkLifetime(w.conn, w.now()) },

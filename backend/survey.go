@@ -102,7 +102,7 @@ func (v *survey) readLedger(ctx context.Context, visit func(record)) error {
 		if rec.Kind != admin && names[rec.Scope] == "" {
 			names[rec.Scope], v.scopes[rec.Scope] = rec.Scope, false
 		}
-		if rec.KeyID != "" {
+		if rec.KeyID != "" && !rec.Token { // no listing shows a token
 			v.known[rec.KeyID] = knownKey{rec.pointer(), names[rec.Scope]}
 		}
 		visit(rec)

@@ -78,6 +78,8 @@ type sweepRun struct {
 	busy     []task
 	open     map[pointer]bool // records that a kill has to mark yet
 	repeated bool             // the kill goes on with an order
+	tokens   int              // of those done, tokens that live on
+	lastEnd  time.Time        // of these, the latest end
 }
 
 func (b *backend) sweep(ctx context.Context, s logical.Storage) error {

@@ -142,6 +142,9 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 
 // mustHurry reports whether a record of a kill is to be marked anew.
 func (r *sweepRun) mustHurry(rec record) bool {
+	if rec.Token && rec.State == revoking {
+		return false
+	}
 	return rec.State == active || rec.State == revoking && (rec.Attempts > 0 || rec.Due.After(r.now()))
 }
 
@@ -194,7 +197,7 @@ func (q *sweepQueue) delete(ctx context.Context, t task) {
 		r.leave(t)
 		return
 	}
-	if rec.State == active && !r.tainted && !r.chosen {
+	if rec.State == active && !rec.Token && !r.tainted && !r.chosen {
 		r.Logger().Info("a key has outlived its lease; deleting it", "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID)
 	}
 	err = r.kill(ctx, r.storage, *rec)
@@ -203,6 +206,9 @@ func (q *sweepQueue) delete(ctx context.Context, t task) {
 
 // stillUsed is until when somebody may use the key of a record; zero if nobody does.
 func (r record) stillUsed() time.Time {
+	if r.Token {
+		return r.ExpiresAt
+	}
 	if r.State == active {
 		return r.Due
 	}
@@ -462,6 +468,9 @@ func (q *sweepQueue) outcome(ctx context.Context, t task, done bool, err error) 
 		r.forget(ctx, t)
 	case err == nil:
 		r.leave(t)
+	case livesOn(err) != nil: // the record has moved to its end
+		q.inARow.Store(0)
+		r.livesOn(livesOn(err))
 	default:
 		r.failed.Add(1)
 		if t.principal() || ctx.Err() != nil || provider.KindOf(err) == "" {
@@ -472,6 +481,17 @@ func (q *sweepQueue) outcome(ctx context.Context, t task, done bool, err error) 
 		if blamesConnection(err) && ctx.Err() == nil {
 			q.inARow.Add(1)
 		}
+	}
+}
+
+// livesOn counts a token that cannot be revoked. There is no more to do about it.
+func (r *sweepRun) livesOn(e *livesOnError) {
+	r.done.Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tokens++
+	if e.until.After(r.lastEnd) {
+		r.lastEnd = e.until
 	}
 }
 

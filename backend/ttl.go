@@ -78,6 +78,15 @@ func dueOf(asked, expires time.Time) time.Time {
 	return asked
 }
 
+// dueAt is dueOf for a record: there is nothing to do about a token before it is over.
+func (r record) dueAt(asked, expires time.Time) time.Time {
+	if r.Token {
+		r.ExpiresAt = expires
+		return r.tokenEnd()
+	}
+	return dueOf(asked, expires)
+}
+
 // shortenTo ends a term earlier.
 func (t term) shortenTo(end time.Time, now time.Time, why string) term {
 	return term{end: end, ttl: end.Sub(now).Truncate(time.Second), warnings: append(t.warnings, why), strict: true}

@@ -1,0 +1,93 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
+)
+
+// This file closes roles at their provider, for those that mint tokens: a suspension
+// stops what this engine mints, and closing stops also what a stolen admin key could.
+// It is for good, and the operator waits for it: what fails is to be asked for again.
+
+// closeBudget bounds the calls for all roles that are closed at once.
+const closeBudget = 20 * time.Second
+
+// A closedRole is what came of closing one role.
+type closedRole struct {
+	role string
+	done string // what was done, for a person to read
+	err  error
+}
+
+func (c closedRole) data() map[string]any {
+	data := map[string]any{"role": c.role, "done": c.done}
+	if c.err != nil {
+		data["error"] = provider.HideKeys(c.err.Error())
+	}
+	return data
+}
+
+// closeRoles closes all roles that a name stands for. One alone must be of a provider
+// that can; of a subtree, others are passed over.
+func (b *backend) closeRoles(ctx context.Context, s logical.Storage, name string) ([]closedRole, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeBudget)
+	defer cancel()
+	roles, err := rolesUnder(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
+	var closed []closedRole
+	for _, role := range roles {
+		closer, stored, err := b.roleCloser(ctx, s, role)
+		if err != nil {
+			closed = append(closed, closedRole{role: role, err: err})
+			continue
+		}
+		if closer == nil {
+			continue
+		}
+		c := closedRole{role: role}
+		if c.done, c.err = closer.CloseRole(ctx, stored.Fields); c.err == nil {
+			b.Logger().Info("role closed at its provider", "role", role, "config", stored.Config, "done", c.done)
+		}
+		closed = append(closed, c)
+	}
+	return closed, nil
+}
+
+// roleCloser returns what closes a role; nil if its provider cannot.
+func (b *backend) roleCloser(ctx context.Context, s logical.Storage, role string) (provider.RoleCloser, *keyRole, error) {
+	stored, err := loadKeyRole(ctx, s, role)
+	if err != nil || stored == nil {
+		return nil, nil, err
+	}
+	conn, err := b.connection(ctx, s, stored.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	closer, _ := conn.client.(provider.RoleCloser)
+	return closer, stored, nil
+}
+
+// mayClose refuses to close a role whose provider cannot: in an incident, that must
+// not look like success.
+func (b *backend) mayClose(ctx context.Context, s logical.Storage, name string) error {
+	if subtree(name) {
+		return nil
+	}
+	closer, stored, err := b.roleCloser(ctx, s, name)
+	switch {
+	case err != nil:
+		return fmt.Errorf("close role %q: %w", name, err)
+	case stored == nil:
+		return badField("close", "there is no role %q whose provider could be asked; leave it out", name)
+	case closer == nil:
+		return badField("close", "is not for the provider of role %q, at which every key can be revoked: give revoke=true", name)
+	}
+	return nil
+}
