@@ -24,7 +24,6 @@ func (m *testMount) snapshot() map[string]string {
 }
 
 func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
-	type pairs = []any
 	cases := []struct {
 		name string
 		op   string

@@ -19,9 +19,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/hashicorp/vault/sdk/plugin"
 
-	"vault-plugin-secrets-llm/backend/provider"
 	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
-	"vault-plugin-secrets-llm/backend/provider/openai"
 )
 
 // A mount is the engine over a simulated provider, driven as Vault drives it.
@@ -29,6 +27,7 @@ type testMount struct {
 	t       *testing.T
 	b       logical.Backend
 	fake    *fakeopenai.Server
+	sims    map[string]*sim // of all providers, by host
 	storage *faultyStorage
 	sys     *testSystem
 	log     *syncBuffer
@@ -94,6 +93,7 @@ func prepareMount(t *testing.T, opts ...fakeopenai.Option) *testMount {
 		clock:   &testClock{},
 	}
 	m.fake = fakeopenai.New(append([]fakeopenai.Option{fakeopenai.WithClock(m.clock.now)}, opts...)...)
+	m.sims = map[string]*sim{openAIShape.host: openAISim(m.fake)}
 	return m
 }
 
@@ -102,13 +102,13 @@ func (m *testMount) logger() hclog.Logger {
 }
 
 func (m *testMount) factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
-	registry, err := provider.NewRegistry(openai.New())
+	registry, err := testRegistry()
 	if err != nil {
 		return nil, err
 	}
 	m.engine = newBackend(registry)
 	m.engine.now = m.clock.now
-	m.engine.baseTransport = m.fake.RoundTripper()
+	m.engine.baseTransport = m.transport()
 	return m.engine, m.engine.Setup(ctx, conf)
 }
 
@@ -399,15 +399,20 @@ func (m *testMount) checkNoSecrets() {
 	m.t.Helper()
 	var log strings.Builder
 	log.WriteString(m.log.String())
-	for _, req := range m.fake.Requests() {
-		log.WriteString(req.Path + "?" + req.RawQuery + "\n")
+	for _, s := range m.sims {
+		for _, req := range s.requests() {
+			log.WriteString(req.url + "\n")
+		}
 	}
 	m.checkText("log or URL", log.String())
 }
 
 func (m *testMount) checkText(where, text string) {
 	m.t.Helper()
-	secrets := m.fake.Secrets()
+	var secrets []string
+	for _, s := range m.sims {
+		secrets = append(secrets, s.Secrets()...)
+	}
 	contains := strings.Contains
 	if len(secrets) > 500 {
 		index := suffixarray.New([]byte(text))

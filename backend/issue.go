@@ -49,6 +49,7 @@ type leaseOrder struct {
 	order
 	role *roleEntry
 	term term
+	lost time.Time // from when on the lease is over, unless it was renewed
 }
 
 // An issued key is what the holder of a lease gets.
@@ -109,7 +110,7 @@ func (b *backend) takeOrder(ctx context.Context, req *logical.Request, roleName 
 	if o.term, err = b.leaseTerm(role, ttl, time.Time{}); err != nil {
 		return nil, err
 	}
-	o.asked = b.expiryFor(conn, role, o.term.end)
+	o.asked, o.lost = b.expiryFor(conn, role, o.term.end), conn.lostAfter(o.term.end)
 	o.rec = b.newRecord(&o.order, lease, b.ownerOf(req, o.of))
 	return o, nil
 }
@@ -120,7 +121,7 @@ func (b *backend) expiryFor(conn *connection, role *roleEntry, end time.Time) ti
 	if _, ok := conn.client.(provider.Extender); !ok && !conn.provider.Limits().Irrevocable {
 		end = b.lastEnd(role)
 	}
-	expiry := end.Add(conn.entry.ExpiryGrace.duration())
+	expiry := conn.lostAfter(end)
 	if conn.provider.Limits().Irrevocable {
 		expiry = tokenExpiry(end)
 	}
@@ -128,6 +129,12 @@ func (b *backend) expiryFor(conn *connection, role *roleEntry, end time.Time) ti
 		return last
 	}
 	return expiry
+}
+
+// lostAfter is when the sweep takes a key for lost whose lease ends at end: a renewal
+// would have moved that.
+func (c *connection) lostAfter(end time.Time) time.Time {
+	return end.Add(c.entry.ExpiryGrace.duration())
 }
 
 // newRecord is the record of a key that is to be minted.
@@ -314,7 +321,7 @@ func (b *backend) afterFailedCreate(ctx context.Context, s logical.Storage, conn
 // deletes it if it cannot be handed over.
 func (b *backend) handOver(ctx context.Context, s logical.Storage, o *leaseOrder, key provider.Key) (*issued, error) {
 	hash := keyHash(o.mount.Salt, key.Secret.Reveal())
-	rec, err := b.ledger(s).activate(ctx, o.rec, key, hash, o.rec.dueAt(o.asked, key.ExpiresAt))
+	rec, err := b.ledger(s).activate(ctx, o.rec, key, hash, o.rec.dueAt(o.lost, key.ExpiresAt))
 	if err != nil {
 		o.rec.KeyID, o.rec.KeyHash = key.ID, hash
 		return nil, b.takeBack(ctx, s, o, err)

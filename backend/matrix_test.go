@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-llm/backend/provider/fake"
 	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
 )
 
@@ -88,6 +89,8 @@ func (c crashable) RoundTrip(req *http.Request) (*http.Response, error) {
 // A matrixCase is one move with one fault, in a bubble of its own.
 type matrixCase struct {
 	*testMount
+	shape   shape
+	sim     *sim
 	move    matrixMove
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -96,10 +99,18 @@ type matrixCase struct {
 }
 
 func newMatrixCase(m *testMount, move matrixMove) *matrixCase {
-	c := &matrixCase{testMount: m, move: move, crashed: &atomic.Bool{}}
-	m.engine.baseTransport = crashable{m.fake.RoundTripper(), c.crashed}
-	m.do("create", "config/openai", "provider", "openai", "admin_key", m.fake.AdminKey(), "expiry_grace", int(matrixGrace.Seconds()))
-	m.do("create", "roles/bot", "config_name", "openai", "project_id", "proj_demo", "ttl", int(matrixTTL.Seconds()))
+	return newShapeCase(m, openAIShape, move)
+}
+
+// newShapeCase is a case of a provider: a connection of its name, and the role bot.
+func newShapeCase(m *testMount, sh shape, move matrixMove) *matrixCase {
+	c := &matrixCase{testMount: m, shape: sh, sim: m.sim(sh), move: move, crashed: &atomic.Bool{}}
+	m.engine.baseTransport = crashable{m.transport(), c.crashed}
+	m.do("create", "config/"+sh.name, append(pairs{"provider", sh.name, "expiry_grace", int(matrixGrace.Seconds())}, sh.config(c.sim)...)...)
+	m.do("create", "roles/bot", append(pairs{"config_name", sh.name, "ttl", int(matrixTTL.Seconds())}, sh.role...)...)
+	if sh.ready != nil {
+		sh.ready(m, c.sim)
+	}
 	c.ctx, c.cancel = context.WithCancel(m.t.Context())
 	return c
 }
@@ -128,7 +139,7 @@ func (c *matrixCase) run(l *testLease) {
 	defer c.cancel()
 	resp, err := c.b.HandleRequest(c.ctx, c.move.request(c.testMount, l))
 	c.storage.heal()
-	c.fake.ClearFaults()
+	c.sim.ClearFaults()
 	c.checkError(resp, err)
 
 	lost := c.crashed.Load() || c.ctx.Err() != nil // Vault never saw the answer
@@ -156,7 +167,7 @@ func (c *matrixCase) holder(l *testLease, resp *logical.Response, err error, los
 		if failed || lost {
 			return nil // Vault tries again; the sweep must do without
 		}
-		c.wantAlive(l.key(), false)
+		c.wantLives(l, c.shape.tokens)
 		return nil
 	case "renew":
 		if !failed && !lost {
@@ -174,9 +185,9 @@ func (c *matrixCase) holder(l *testLease, resp *logical.Response, err error, los
 // then Vault revokes it. After the grace and a sweep nothing is left.
 func (c *matrixCase) liveOn(l *testLease) {
 	if l != nil {
-		c.wantAlive(l.key(), true)
+		c.wantLives(l, true)
 		c.sweepUntil(l.end.Add(-time.Second))
-		c.wantAlive(l.key(), true)
+		c.wantLives(l, true)
 		c.sweepUntil(l.end)
 		if err := l.tryRevoke(); err != nil && c.pause == 0 {
 			c.t.Fatalf("revoke: %v", err)
@@ -186,7 +197,7 @@ func (c *matrixCase) liveOn(l *testLease) {
 		c.assertReachable()
 		c.sweepFor(time.Minute)
 	}
-	c.wantLive(0)
+	c.wantNone()
 	c.sweepFor(max(pendingAge(), matrixTTL+matrixGrace)) // to the minute of every stale hint
 	c.wantRecords(0)
 	if left := c.stored(duePrefix); len(left) > 0 {
@@ -215,6 +226,9 @@ func (c *matrixCase) assertIndexEmpty() {
 // asked for comes on top.
 func (c *matrixCase) limit() time.Duration {
 	limit := c.pause + 4*time.Minute
+	if c.shape.tokens { // they end by themselves
+		return limit + matrixTTL + answerTime
+	}
 	for _, rec := range c.records() {
 		if rec.State != revoking {
 			return limit + matrixTTL + matrixGrace
@@ -238,35 +252,58 @@ func (c *matrixCase) assertReachable() {
 		if rec.State == pending {
 			known[rec.Name] = true
 		}
+		if rec.Token {
+			known[rec.ID] = true
+		}
 	}
-	for _, key := range c.fake.LiveKeys() {
-		if !known[key.ID] && !known[key.Name] {
-			c.t.Fatalf("I1: key %s (%s) lives and is not in the ledger\n%s", key.ID, key.Name, c.log)
+	for _, key := range c.sim.live() {
+		if !known[key.id] && !known[key.name] {
+			c.t.Fatalf("I1: key %s (%s) lives and is not in the ledger\n%s", key.id, key.name, c.log)
 		}
 	}
 }
 
+// wantLives asserts whether the key of a lease works.
+func (c *matrixCase) wantLives(l *testLease, want bool) {
+	c.t.Helper()
+	if got := c.sim.Alive(fmt.Sprint(l.data[c.shape.secret])); got != want {
+		c.t.Fatalf("key is alive: got %v, want %v\n%s", got, want, c.log)
+	}
+}
+
+// wantNone asserts that no key lives at the provider.
+func (c *matrixCase) wantNone() {
+	c.t.Helper()
+	if got := c.sim.live(); len(got) > 0 {
+		c.t.Fatalf("live keys: got %v, want none\n%s", got, c.log)
+	}
+}
+
 // trace makes a move without a fault and returns what it does.
-func traceMove(t *testing.T, move matrixMove) (storageOps []opID, calls []fakeopenai.Op) {
+func traceMove(t *testing.T, move matrixMove) (storageOps []opID, calls []fake.Op) {
+	return traceShape(t, openAIShape, move)
+}
+
+func traceShape(t *testing.T, sh shape, move matrixMove) (storageOps []opID, calls []fake.Op) {
 	return traceCase(t, func(m *testMount) (*matrixCase, *logical.Request) {
-		c := newMatrixCase(m, move)
+		c := newShapeCase(m, sh, move)
 		l := move.prepare(m)
 		return c, move.request(m, l)
 	})
 }
 
 // traceCase makes a request without a fault and returns what it does.
-func traceCase(t *testing.T, begin func(m *testMount) (*matrixCase, *logical.Request)) (storageOps []opID, calls []fakeopenai.Op) {
+func traceCase(t *testing.T, begin func(m *testMount) (*matrixCase, *logical.Request)) (storageOps []opID, calls []fake.Op) {
 	bubble(t, func(m *testMount) {
 		c, req := begin(m)
-		m.fake.ResetRequests()
+		before := len(c.sim.requests())
 		m.storage.spoil(noOp, 0, nil)
 		if _, err := m.b.HandleRequest(c.ctx, req); err != nil {
 			m.t.Fatal(err)
 		}
 		storageOps = m.storage.heal()
-		for _, req := range m.fake.Requests() {
-			calls = append(calls, req.Op)
+		for _, req := range c.sim.requests()[before:] {
+			calls = append(calls, req.op)
 		}
 		c.cancel()
 	})
@@ -275,21 +312,32 @@ func traceCase(t *testing.T, begin func(m *testMount) (*matrixCase, *logical.Req
 
 func TestFaultMatrixStorage(t *testing.T) {
 	faults := []storageFault{failBefore, failAfter, crashBefore, crashAfter, cancelBefore}
-	for _, move := range matrixMoves {
-		ops, _ := traceMove(t, move)
+	eachMove(t, func(t *testing.T, sh shape, move matrixMove) {
+		ops, _ := traceShape(t, sh, move)
 		if len(ops) == 0 {
-			t.Fatalf("%s does nothing with the storage", move.name)
+			t.Fatal("it does nothing with the storage")
 		}
 		for _, op := range ops {
 			for _, fault := range faults {
-				t.Run(fmt.Sprintf("%s/%s/%s", move.name, op, fault), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/%s", op, fault), func(t *testing.T) {
 					bubble(t, func(m *testMount) {
-						c := newMatrixCase(m, move)
+						c := newShapeCase(m, sh, move)
 						l := move.prepare(m)
 						c.spoil(op, fault)
 						c.run(l)
 					})
 				})
+			}
+		}
+	})
+}
+
+// eachMove runs a test for each move at each provider.
+func eachMove(t *testing.T, test func(t *testing.T, sh shape, move matrixMove)) {
+	for _, sh := range shapes {
+		for _, move := range matrixMoves {
+			if !sh.tokens || move.name != "renew" {
+				t.Run(sh.name+"/"+move.name, func(t *testing.T) { test(t, sh, move) })
 			}
 		}
 	}
@@ -338,31 +386,31 @@ func callFaults() []callFault {
 }
 
 func TestFaultMatrixProvider(t *testing.T) {
-	for _, move := range matrixMoves {
-		_, calls := traceMove(t, move)
-		if len(calls) == 0 {
-			t.Fatalf("%s calls no provider", move.name)
+	eachMove(t, func(t *testing.T, sh shape, move matrixMove) {
+		_, calls := traceShape(t, sh, move)
+		if len(calls) == 0 && !sh.silent(move) {
+			t.Fatal("it calls no provider")
 		}
 		for at, op := range calls {
 			for _, fault := range callFaults() {
 				for _, times := range []int{1, 0} { // once, and for as long as the move lasts
-					name := fmt.Sprintf("%s/%d %s/%s", move.name, at, op, fault.name)
+					name := fmt.Sprintf("%d %s/%s", at, op, fault.name)
 					if times == 0 {
 						name += ", and on"
 					}
 					t.Run(name, func(t *testing.T) {
 						bubble(t, func(m *testMount) {
-							c := newMatrixCase(m, move)
+							c := newShapeCase(m, sh, move)
 							l := move.prepare(m)
 							f := fault.fault(c)
 							f.Skip, f.Times = at, times
 							c.pause = f.RetryAfter
-							m.fake.Inject(f)
+							c.sim.Inject(f)
 							c.run(l)
 						})
 					})
 				}
 			}
 		}
-	}
+	})
 }

@@ -16,7 +16,8 @@ import (
 // This file renews leases.
 //
 //   - The provider's own expiry moves first. If it covers the new end already,
-//     the provider is not called and nothing is stored.
+//     the provider is not called and nothing is stored. One that cannot be moved
+//     covers the role's max_ttl from the start; then a renew makes no call.
 //   - The lease never gets more than the provider honours. Where the provider
 //     cannot be asked, the lease gets what its expiry covers, with a warning.
 //   - It fails only if there is nothing left to give: a client that sees a failed
@@ -114,18 +115,21 @@ func (r record) covers(end time.Time) bool {
 }
 
 // extend moves the provider's expiry past the term, records it, and returns the
-// record as it then is. That the key is gone is errGone, which nothing covers.
+// record as it then is. That the key is gone is errGone, which nothing covers. An
+// expiry that cannot be moved stays, and was far enough from the start: then only
+// the record learns that the lease goes on.
 func (b *backend) extend(ctx context.Context, s logical.Storage, rec record, role *roleEntry, t term) (record, error) {
 	conn, err := b.connection(ctx, s, rec.Config)
 	if err != nil {
 		return record{}, err
 	}
-	asked := b.expiryFor(conn, role, t.end)
-	expires, err := b.moveExpiry(ctx, conn, rec, asked)
-	if err != nil {
-		return record{}, err
+	expires := rec.ExpiresAt
+	if _, ok := conn.client.(provider.Extender); ok {
+		if expires, err = b.moveExpiry(ctx, conn, rec, b.expiryFor(conn, role, t.end)); err != nil {
+			return record{}, err
+		}
 	}
-	return b.ledger(s).extend(ctx, rec, expires, dueOf(asked, expires))
+	return b.ledger(s).extend(ctx, rec, expires, dueOf(conn.lostAfter(t.end), expires))
 }
 
 // moveExpiry moves the provider's expiry of a key and returns what it then is. That

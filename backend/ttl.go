@@ -68,23 +68,23 @@ func (b *backend) within(t term, expires time.Time) term {
 	return t.shortenTo(end, b.now(), fmt.Sprintf("the provider ends this key at %s already; the lease is shortened to that", expires.UTC().Format(time.RFC3339)))
 }
 
-// dueOf is when the sweep takes an active key for lost: at the expiry that was
-// asked for, or at the provider's own if that is earlier. A provider that keeps
-// keys for longer than asked, or for ever, does not make them outlive the lease.
-func dueOf(asked, expires time.Time) time.Time {
-	if !expires.IsZero() && expires.Before(asked) {
+// dueOf is when the sweep takes an active key for lost: a while after its lease, or at
+// the provider's own expiry if that is earlier. A provider that keeps keys for longer
+// than asked, or for ever, does not make them outlive the lease.
+func dueOf(lost, expires time.Time) time.Time {
+	if !expires.IsZero() && expires.Before(lost) {
 		return expires
 	}
-	return asked
+	return lost
 }
 
 // dueAt is dueOf for a record: there is nothing to do about a token before it is over.
-func (r record) dueAt(asked, expires time.Time) time.Time {
+func (r record) dueAt(lost, expires time.Time) time.Time {
 	if r.Token {
 		r.ExpiresAt = expires
 		return r.tokenEnd()
 	}
-	return dueOf(asked, expires)
+	return dueOf(lost, expires)
 }
 
 // shortenTo ends a term earlier.
