@@ -209,9 +209,12 @@ func (b *backend) emptyPool(ctx context.Context, s logical.Storage, o *order, al
 	return refuse(http.StatusTooManyRequests, "%s; add keys by pool/%s/<key_id>, or revoke a lease", text, o.conn.name)
 }
 
-// giveBack frees the key of a record, which is switched off. After an error the
+// giveBack frees the key of a record, if it is of a pool: it is switched off. After an error the
 // record stays, and it is tried again.
-func (b *backend) giveBack(ctx context.Context, s logical.Storage, rec record) error {
+func (b *backend) giveBack(ctx context.Context, s logical.Storage, conn *connection, rec record) error {
+	if _, ok := conn.client.(provider.PoolKeeper); !ok || rec.Kind == admin {
+		return nil
+	}
 	return b.freePooled(ctx, s, rec.Config, rec.KeyID, rec.pointer(), func(e *poolEntry) { e.FreedAt = b.now() })
 }
 

@@ -97,7 +97,7 @@ func (b *backend) deleteKey(ctx context.Context, s logical.Storage, rec record) 
 		err = nil
 	}
 	if err == nil {
-		err = b.giveBack(ctx, s, rec)
+		err = b.giveBack(ctx, s, conn, rec)
 	}
 	if err != nil {
 		return b.noteFailure(ctx, s, rec, err, time.Time{})
