@@ -56,8 +56,8 @@ func TestScripts(t *testing.T) {
 // A script is one running script with its world.
 type script struct {
 	t      testing.TB
-	dir    string // $WORK
-	fake   *simulator
+	dir    string                // $WORK
+	sims   map[string]*simulator // by the provider
 	other  *stranger
 	server *server // nil until vaultd start
 	cliLog string  // what the CLI said on stderr, and on stdout when it failed
@@ -74,14 +74,11 @@ func setUp(env *testscript.Env) error {
 		cliLog: filepath.Join(env.WorkDir, "cli.log"),
 	}
 	env.Values[scriptKey{}] = s
-	s.fake = newSimulator()
+	s.startSimulators(env)
 	s.other = newStranger()
 	env.Defer(s.finish)
 
-	env.Setenv("ADMIN_KEY", s.fake.AdminKey())
-	env.Setenv("FAKE_URL", s.fake.url())
 	env.Setenv("OTHER_URL", s.other.http.URL+"/v1")
-	env.Setenv("PROJECT", s.fake.project())
 	env.Setenv("CLI_LOG", s.cliLog)
 	env.Setenv("PLUGIN", pluginName)
 	env.Setenv("PLUGIN_VERSION", plugin.version)
@@ -98,7 +95,7 @@ func setUp(env *testscript.Env) error {
 // script: every live key is known to the ledger, nothing was deleted by two at
 // once, and no secret is in any log.
 func (s *script) finish() {
-	defer s.fake.close()
+	defer s.closeSimulators()
 	defer s.other.http.Close()
 	if s.server != nil {
 		if s.server.running() && !s.t.Failed() {
@@ -108,7 +105,7 @@ func (s *script) finish() {
 		}
 		s.server.destroy()
 	}
-	if err := errors.Join(s.fake.deletions.apart(), s.checkLogs()); err != nil {
+	if err := errors.Join(s.deletedApart(), s.checkLogs()); err != nil {
 		s.t.Errorf("at the end of the script: %v", err)
 	}
 	if s.t.Failed() && s.server != nil {

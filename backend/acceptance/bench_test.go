@@ -18,13 +18,14 @@ import (
 // A benchVault is a Vault whose role "bot" has its service account.
 type benchVault struct {
 	*server
-	fake *simulator
+	fake simOpenAI
 }
 
 func newBenchVault(b *testing.B) *benchVault {
 	b.Helper()
-	v := &benchVault{fake: newSimulator()}
-	b.Cleanup(v.fake.close)
+	v := &benchVault{fake: newOpenAI()}
+	sim := newSimulator(v.fake)
+	b.Cleanup(sim.close)
 	var err error
 	if v.server, err = newServer(b.TempDir(), 1); err != nil {
 		b.Fatal(err)
@@ -33,7 +34,7 @@ func newBenchVault(b *testing.B) *benchVault {
 	if err := v.first(); err != nil {
 		b.Fatal(err)
 	}
-	v.must(b, "llm/config/openai", map[string]any{"provider": "openai", "admin_key": v.fake.AdminKey(), "base_url": v.fake.url(), "max_concurrency": 64})
+	v.must(b, "llm/config/openai", map[string]any{"provider": "openai", "admin_key": v.fake.AdminKey(), "base_url": v.fake.baseURL(sim.http.URL), "max_concurrency": 64})
 	v.must(b, "llm/roles/bot", map[string]any{"config_name": "openai", "project_id": v.fake.project()})
 	v.revoke(b, v.issue(b))
 	return v

@@ -10,41 +10,46 @@ import (
 // sweeps, or a sweep and a revoke, that do not know of each other.
 type deletions struct {
 	mu       sync.Mutex
-	underWay map[string]int // by path
-	doubled  []string       // paths, once for each deletion that came too early
+	underWay map[string]int // by what is deleted
+	doubled  []string       // once for each deletion that came too early
 }
 
-// probePath ends the path of what never is: whether it may delete, the engine asks
-// by deleting that.
-const probePath = "/vault_probe"
+// deletedPath is what a request deletes at a provider whose API does that by DELETE.
+func deletedPath(r *http.Request) string {
+	if r.Method != http.MethodDelete {
+		return ""
+	}
+	return r.URL.Path
+}
 
-func (d *deletions) watched(next http.Handler) http.Handler {
+// watched is a simulation under watch.
+func (d *deletions) watched(next simulation) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodDelete && !strings.HasSuffix(r.URL.Path, probePath) {
-			d.begin(r.URL.Path)
-			defer d.end(r.URL.Path)
+		if what := next.deletes(r); what != "" {
+			d.begin(what)
+			defer d.end(what)
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (d *deletions) begin(path string) {
+func (d *deletions) begin(what string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.underWay == nil {
 		d.underWay = map[string]int{}
 	}
-	if d.underWay[path] > 0 {
-		d.doubled = append(d.doubled, path)
+	if d.underWay[what] > 0 {
+		d.doubled = append(d.doubled, what)
 	}
-	d.underWay[path]++
+	d.underWay[what]++
 }
 
-func (d *deletions) end(path string) {
+func (d *deletions) end(what string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.underWay[path]--; d.underWay[path] == 0 {
-		delete(d.underWay, path)
+	if d.underWay[what]--; d.underWay[what] == 0 {
+		delete(d.underWay, what)
 	}
 }
 

@@ -28,11 +28,15 @@
 //
 // # The world of a script
 //
-// Each script has a Vault of its own, from vaultd start on, and a simulated OpenAI
-// on a loopback port, in the process of the test: package fakeopenai. All scripts
-// run at the same time, because Vault sweeps once a minute and some wait for it;
-// those with a cluster wait for their turn. A wait has an end, and what is started
-// here ends with its script, or with the test should that die.
+// Each script has a Vault of its own, from vaultd start on, and one simulated account
+// of every provider, each on a loopback port of its own, in the process of the test:
+// packages fakeopenai and fakeopenrouter. All scripts run at the same time, because
+// Vault sweeps once a minute and some wait for it; those with a cluster wait for their
+// turn. A wait has an end, and what is started here ends with its script, or with the
+// test should that die.
+//
+// Most scripts are about what is the same for all providers, and use OpenAI; those
+// about another one begin with its name. sim_test.go says how a provider is added.
 //
 // A Vault is one node, or, after vaultd start 3, a cluster of three, each with its
 // own storage, which elect a leader. $VAULT_ADDR is then a front before them, which
@@ -40,26 +44,29 @@
 // commands say of the leader holds of a single node too.
 //
 // At the end of every script, whatever it is about, three things must hold: each
-// live key that the engine made, admin keys included, is known to a ledger; nothing
-// at the provider was deleted by two at once; and no secret that the simulator ever
-// made is in the log of a node at trace level (which holds what the plugin writes on
-// stderr), in the audit log, in what the CLI said on stderr or in a failure, or in
-// the URL of a request to the provider.
+// live key that the engine made at any provider, admin keys included, is known to a
+// ledger; nothing at a provider was deleted by two at once; and no secret that a
+// simulator ever made is in the log of a node at trace level (which holds what the
+// plugin writes on stderr), in the audit log, in what the CLI said on stderr or in a
+// failure, or in the URL of a request to a provider.
 //
 // # Variables
 //
-//	$ADMIN_KEY        the admin key of the simulated organization
-//	$AUDIT_LOG        file of the audit device
-//	$CLI_LOG          what the CLI said on stderr, and all that an agent said
-//	$FAKE_URL         base URL of the simulated provider
-//	$OTHER_URL        base URL of a host that is none of the provider's
-//	$PLUGIN           name of the plugin
-//	$PLUGIN_VERSION   its version
-//	$PROJECT          a project of the simulated organization
-//	$ROOT_TOKEN       as VAULT_TOKEN was at first
-//	$SERVER_LOG       log of the server, across its restarts; of a cluster, of node1
-//	$VAULT_ADDR       as the CLI reads it
-//	$VAULT_TOKEN      as the CLI reads it
+//	$ADMIN_KEY             the admin key of the simulated OpenAI organization
+//	$AUDIT_LOG             file of the audit device
+//	$CLI_LOG               what the CLI said on stderr, and all that an agent said
+//	$FAKE_URL              base URL of the simulated OpenAI
+//	$OPENROUTER_ADMIN_KEY  the management key of the simulated OpenRouter account
+//	$OPENROUTER_URL        base URL of the simulated OpenRouter
+//	$OPENROUTER_WORKSPACE  a workspace of the simulated OpenRouter account
+//	$OTHER_URL             base URL of a host that is none of the providers'
+//	$PLUGIN                name of the plugin
+//	$PLUGIN_VERSION        its version
+//	$PROJECT               a project of the simulated OpenAI organization
+//	$ROOT_TOKEN            as VAULT_TOKEN was at first
+//	$SERVER_LOG            log of the server, across its restarts; of a cluster, of node1
+//	$VAULT_ADDR            as the CLI reads it
+//	$VAULT_TOKEN           as the CLI reads it
 //
 // # Commands
 //
@@ -85,7 +92,7 @@
 //     their machine dies.
 //
 //   - fake WORD...
-//     Ask or change the world; see below.
+//     Is sim openai WORD..., for short.
 //
 //   - [!] follow CALLERS PATH N WRITE_PATH [FIELD=VALUE]...
 //     So many callers read the key of a static role at PATH, call the data plane with
@@ -122,6 +129,9 @@
 //     The ledger of a mount holds so many records of roles' keys, in the state
 //     pending, active or revoking if one is given. It is read from Vault's storage.
 //
+//   - sim PROVIDER WORD...
+//     Ask or change the world at a provider; see below.
+//
 //   - [!] storm CALLERS PATH KILLS [SEED]
 //     So many callers read PATH, renew some of the leases and revoke most of them,
 //     again and again without a pause. Meanwhile the leader is killed so many times,
@@ -147,7 +157,43 @@
 //   - within NUMBER RANGE
 //     The number is in the range.
 //
-// # The words of fake
+// # The words of sim, for every provider
+//
+//   - alive|dead SECRET...
+//     The data plane would, or would not, accept each of these keys now. It did
+//     make them once.
+//
+//   - clear
+//     Remove all faults. Requests that hang go on hanging.
+//
+//   - count OP RANGE [STATUS]
+//     So many requests of an operation, or of any, came since the last reset, and
+//     were answered STATUS.
+//
+//   - delete KEY_ID
+//     Delete a key, as in the provider's console.
+//
+//   - inject OP FIELD=VALUE...
+//     Spoil requests of an operation, or of any: the fields are those of fake.Fault,
+//     such as Status=500 Times=1 AfterEffect=true, or 'Hang=hang before'.
+//
+//   - knobs [FIELD=VALUE]...
+//     Set all knobs: the fields are those of the simulator's Knobs.
+//
+//   - live RANGE
+//     So many keys exist and have not expired.
+//
+//   - minted RANGE
+//     So many keys were ever made.
+//
+//   - plant SCOPE NAME VAR [SECRET_VAR]
+//     Make a key that is not the engine's, in a project or a workspace, and set VAR to
+//     its id, and SECRET_VAR to the key.
+//
+//   - reset
+//     Count requests from here on.
+//
+// # The words that only OpenAI has
 //
 //   - fake accounts PROJECT RANGE
 //     So many service accounts exist in the project.
@@ -165,34 +211,8 @@
 //     Give a key, an admin key or a service account another past: it was made and
 //     last used so long ago, such as 2400h; without USED it never was.
 //
-//   - fake alive|dead SECRET...
-//     The data plane would, or would not, accept each of these keys now. It did
-//     make them once.
-//
 //   - fake archive PROJECT
 //     Archive a project.
-//
-//   - fake clear
-//     Remove all faults. Requests that hang go on hanging.
-//
-//   - fake count OP RANGE [STATUS]
-//     So many requests of an operation, or of any, came since the last reset, and
-//     were answered STATUS.
-//
-//   - fake delete KEY_ID
-//     Delete a key, as in OpenAI's console.
-//
-//   - fake inject OP FIELD=VALUE...
-//     Spoil requests: the fields are those of fakeopenai.Fault.
-//
-//   - fake knobs [FIELD=VALUE]...
-//     Set all knobs: the fields are those of fakeopenai.Knobs.
-//
-//   - fake live RANGE
-//     So many keys exist and have not expired.
-//
-//   - fake minted RANGE
-//     So many keys were ever made.
 //
 //   - fake orphan NAME VAR
 //     Make a key beside the one of that name, as the mount that named it does, and
@@ -201,18 +221,11 @@
 //   - fake other RANGE
 //     So many connections were ever made to $OTHER_URL, which answers 401.
 //
-//   - fake plant PROJECT NAME VAR [SECRET_VAR]
-//     Make a key that is not the engine's, and set VAR to its id, and SECRET_VAR to
-//     the key.
-//
 //   - fake project PROJECT
 //     Make a project.
 //
 //   - fake rate PER_SECOND BURST
 //     Answer 429 beyond that rate.
-//
-//   - fake reset
-//     Count requests from here on.
 //
 //   - fake revoke admin
 //     Delete the admin key, as in OpenAI's console.

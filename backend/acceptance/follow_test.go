@@ -48,7 +48,7 @@ func (s *script) cmdFollow(ts *testscript.TestScript, args []string) error {
 	if err != nil {
 		return err
 	}
-	f := &following{churn: c, models: s.fake.url() + "/models", keys: map[string]bool{}}
+	f := &following{churn: c, models: ts.Getenv("FAKE_URL") + "/models", keys: map[string]bool{}}
 	c.round = f.use
 	ctx, cancel := context.WithTimeout(context.Background(), churnTime)
 	defer cancel()

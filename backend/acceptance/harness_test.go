@@ -2,6 +2,7 @@ package acceptance
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -45,7 +46,7 @@ func TestCommandsFail(t *testing.T) {
 		{"http", "http 200 GET llm/keys", "after vaultd start"},
 		{"inject", "fake inject create_key Tmies=1", `no field "Tmies"`},
 		{"inject an operation", "fake inject mint_key Times=1", `"mint_key" is not an operation`},
-		{"inject a value", "fake inject create_key Times=once", "Times of fakeopenai.Fault"},
+		{"inject a value", "fake inject create_key Times=once", "Times of fake.Fault"},
 		{"json", "json keys .1 KEY", "there is no 1"},
 		{"json, null", "json object .none KEY", ".none is missing or null"},
 		{"json, not there", "json object .a.b KEY", ".a.b is missing or null"},
@@ -62,6 +63,17 @@ func TestCommandsFail(t *testing.T) {
 		{"plant", "fake plant $PROJECT ada ID KEY\nfake alive $KEY\nfake delete $ID\nfake alive $KEY", "key ada is dead"},
 		{"records", "records llm 0", "after vaultd start"},
 		{"resume", "vaultd resume", "it does not run"},
+		{"sim", "sim openrouter live 1", "live keys: there are 0, want 1"},
+		{"sim, a word that is not its own", "sim openrouter accounts $PROJECT 0", `"accounts" is not a word of openrouter`},
+		{"sim, alive", "sim openrouter plant $OPENROUTER_WORKSPACE ada ID KEY\nsim openrouter delete $ID\nsim openrouter alive $KEY", "key ada is dead"},
+		{"sim, dead", "sim openrouter plant $OPENROUTER_WORKSPACE ada ID KEY\nsim openrouter dead $KEY", "key ada is alive"},
+		{"sim, dead elsewhere", "fake plant $PROJECT ada ID KEY\nsim openrouter dead $KEY", "never made the key"},
+		{"sim, count", "sim openrouter count list_keys 1", "requests list_keys: there are 0, want 1"},
+		{"sim, inject", "sim openrouter inject create_admin_key Times=1", `"create_admin_key" is not an operation`},
+		{"sim, knobs", "sim openrouter knobs HideFor=soon", "HideFor of fakeopenrouter.Knobs"},
+		{"sim, minted", "sim openrouter plant $OPENROUTER_WORKSPACE ada ID\nsim openrouter minted 0", "minted keys: there are 1, want 0"},
+		{"sim, negated", "! sim openrouter live 1", "! means nothing before sim"},
+		{"sim of nobody", "sim acme live 0", `"acme" is not one of [`},
 		{"start", "vaultd start none", "vaultd kill|leader"},
 		{"start, of nothing", "vaultd start 0", "vaultd kill|leader"},
 		{"step down", "vaultd step-down", "it does not run"},
@@ -96,6 +108,33 @@ func TestDeletionsByTwo(t *testing.T) {
 	}
 }
 
+// Nor is the end of a script blind to any provider: a secret in the URL of a request
+// is found, and so is a secret in a text.
+func TestSimulations(t *testing.T) {
+	for name, simulate := range simulations {
+		t.Run(name, func(t *testing.T) {
+			sim := newSimulator(simulate())
+			t.Cleanup(sim.close)
+			s := &script{sims: map[string]*simulator{name: sim}}
+			if err := s.checkLogs(); err != nil {
+				t.Errorf("before any request: %v", err)
+			}
+			secret := sim.Secrets()[0]
+			resp, err := http.Get(sim.http.URL + "/" + secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if err := s.checkLogs(); err == nil || !strings.Contains(err.Error(), "a request to "+name) {
+				t.Errorf("a secret in a URL: %v", err)
+			}
+			if err := s.checkText("a text", []byte("the key is "+secret)); !unmet(err) {
+				t.Errorf("a secret in a text: %v", err)
+			}
+		})
+	}
+}
+
 func TestFindSecret(t *testing.T) {
 	secrets := []string{"sk-admin-abc", "sk-abcdef"}
 	for _, test := range []struct {
@@ -121,22 +160,23 @@ func TestFindSecret(t *testing.T) {
 
 // What asks Vault is in harness.txtar.
 func TestKept(t *testing.T) {
-	sim := newSimulator()
+	openAI := newOpenAI()
+	sim := newSimulator(openAI)
 	t.Cleanup(sim.close)
-	alive := sim.PlantKey(sim.project(), "alive").Secret
-	dead := sim.PlantKey(sim.project(), "dead")
-	sim.DeleteKey(dead.ID)
+	alive := sim.plant(openAI.project(), "alive").secret
+	dead := sim.plant(openAI.project(), "dead")
+	sim.DeleteKey(dead.id)
 	for _, test := range []struct {
 		lease stormLease
 		want  string
 	}{
-		{stormLease{secret: dead.Secret, fate: held}, "which a caller holds, is dead"},
+		{stormLease{secret: dead.secret, fate: held}, "which a caller holds, is dead"},
 		{stormLease{secret: alive, fate: returned}, "which was given back, is alive"},
-		{stormLease{secret: dead.Secret, fate: returned}, ""},
+		{stormLease{secret: dead.secret, fate: returned}, ""},
 		{stormLease{secret: alive, fate: unsure}, ""},
-		{stormLease{secret: dead.Secret, fate: unsure}, ""},
+		{stormLease{secret: dead.secret, fate: unsure}, ""},
 	} {
-		err := (&script{fake: sim, stormed: []*stormLease{&test.lease}}).kept()
+		err := (&script{sims: map[string]*simulator{nameOpenAI: sim}, stormed: []*stormLease{&test.lease}}).kept()
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", test.lease.fate, err, test.want)
 		}

@@ -44,8 +44,12 @@ const pluginLine = "configuring server automatic mTLS"
 // reads the wrong file passes for ever.
 func (s *script) checkLogs() error {
 	var failures []error
-	for _, r := range s.fake.Requests() {
-		failures = append(failures, s.checkText("the URL of a request to the provider", []byte(r.Path+"?"+r.RawQuery)))
+	for name, sim := range s.sims {
+		var urls bytes.Buffer
+		for _, r := range sim.arrived() {
+			fmt.Fprintf(&urls, "%s?%s\n", r.path, r.query)
+		}
+		failures = append(failures, s.checkText("the URL of a request to "+name, urls.Bytes()))
 	}
 	if s.server == nil {
 		return errors.Join(failures...)
@@ -81,7 +85,7 @@ func wantText(file string, text []byte, want string) error {
 
 // checkText looks for every secret that there ever was.
 func (s *script) checkText(name string, text []byte) error {
-	at, size, err := findSecret(text, s.fake.Secrets())
+	at, size, err := findSecret(text, s.secrets())
 	if err != nil {
 		return err
 	}
@@ -93,7 +97,7 @@ func (s *script) checkText(name string, text []byte) error {
 	return unmetf("%s holds a secret: %s", name, bytes.ReplaceAll(line, text[at:at+size], []byte("<SECRET>")))
 }
 
-// secretPrefix begins every secret of the simulator.
+// secretPrefix begins every secret of every provider.
 const secretPrefix = "sk-"
 
 // findSecret returns where the first of the secrets is, and its size; none has no

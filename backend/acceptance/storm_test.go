@@ -88,7 +88,7 @@ func (s *script) cmdStorm(ts *testscript.TestScript, args []string) error {
 	started := time.Now()
 	err = st.run(callers, kills)
 	st.report(ts, time.Since(started))
-	ts.Logf("deletions in vain: %d", s.fake.answered(fakeopenai.OpDeleteKey, "404"))
+	ts.Logf("deletions in vain: %d", s.sims[nameOpenAI].answered(fakeopenai.OpDeleteKey, "404"))
 	s.stormed = st.leases
 	return err
 }
@@ -333,7 +333,7 @@ func (st *storm) revoke(ctx context.Context, l *stormLease) {
 // given back and whose key does.
 func (s *script) kept() error {
 	for _, l := range s.stormed {
-		alive := s.fake.Alive(l.secret)
+		alive := s.alive(l.secret)
 		switch {
 		case l.fate == held && !alive:
 			return unmetf("the key of lease %s, which a caller holds, is dead", l.id)

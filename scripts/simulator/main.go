@@ -1,6 +1,7 @@
-// Command simulator serves a simulated OpenAI organization on loopback, for
-// demonstrations and for trying things by hand. It prints one line of JSON that
-// tells how to reach it, and serves until it is interrupted.
+// Command simulator serves the simulated account of a provider on loopback, for
+// demonstrations and for trying things by hand: an OpenAI organization, unless
+// -provider says otherwise. It prints one line of JSON that tells how to reach it,
+// and serves until it is interrupted.
 package main
 
 import (
@@ -10,15 +11,18 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
 	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
+	fakeopenrouter "vault-plugin-secrets-llm/backend/provider/fake/openrouter"
 )
 
 func main() {
@@ -35,8 +39,38 @@ func main() {
 
 // options are what the command line says.
 type options struct {
-	listen, adminKey, project string
-	rate                      float64
+	listen, provider, adminKey, project string
+	rate                                float64
+}
+
+// A provider is one that can be simulated.
+type provider struct {
+	// flags are those that it takes besides those of all.
+	flags []string
+	// simulate returns an account, the path of its API, and what the line tells of it.
+	simulate func(options) (account http.Handler, path string, line map[string]string)
+}
+
+// providers are those of -provider.
+var providers = map[string]provider{
+	"openai":     {[]string{"admin-key", "project", "rate"}, simulateOpenAI},
+	"openrouter": {nil, simulateOpenRouter},
+}
+
+func simulateOpenAI(o options) (http.Handler, string, map[string]string) {
+	opts := []fakeopenai.Option{fakeopenai.WithProject(o.project)}
+	if o.adminKey != "" {
+		opts = append(opts, fakeopenai.WithAdminKey(o.adminKey))
+	}
+	fake := fakeopenai.New(opts...)
+	fake.SetRate(o.rate, int(math.Ceil(o.rate)))
+	return fake, "/v1", map[string]string{"admin_key": fake.AdminKey(), "project_id": o.project}
+}
+
+func simulateOpenRouter(options) (http.Handler, string, map[string]string) {
+	fake := fakeopenrouter.New()
+	line := map[string]string{"admin_key": fake.AdminKey(), "workspace_id": fakeopenrouter.DefaultWorkspace}
+	return fake, "/api/v1", line
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -44,10 +78,14 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("simulator", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:0", "loopback `address` to listen on")
-	flags.StringVar(&o.adminKey, "admin-key", "", "`secret` of the admin key (default random)")
-	flags.StringVar(&o.project, "project", fakeopenai.DefaultProject, "`id` of the project")
-	flags.Float64Var(&o.rate, "rate", 0, "admin `calls` per second, more are answered 429; 0 for no limit")
+	flags.StringVar(&o.provider, "provider", "openai", "`name` of the provider, openai or openrouter")
+	flags.StringVar(&o.adminKey, "admin-key", "", "openai: `secret` of the admin key (default random)")
+	flags.StringVar(&o.project, "project", fakeopenai.DefaultProject, "openai: `id` of the project")
+	flags.Float64Var(&o.rate, "rate", 0, "openai: admin `calls` per second, more are answered 429; 0 for no limit")
 	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if err := checkProvider(flags, o.provider); err != nil {
 		return o, err
 	}
 	switch {
@@ -59,6 +97,21 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, errors.New("-rate: must be a number of calls, or 0")
 	}
 	return o, nil
+}
+
+// checkProvider refuses a provider that there is not, and flags that another one has.
+func checkProvider(flags *flag.FlagSet, name string) error {
+	chosen, ok := providers[name]
+	if !ok {
+		return fmt.Errorf("-provider: %q is not one of %v", name, slices.Sorted(maps.Keys(providers)))
+	}
+	var err error
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name != "listen" && f.Name != "provider" && !slices.Contains(chosen.flags, f.Name) {
+			err = fmt.Errorf("-%s: is not for %s", f.Name, name)
+		}
+	})
+	return err
 }
 
 // run serves until ctx ends.
@@ -73,22 +126,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	defer listener.Close()
 
-	opts := []fakeopenai.Option{fakeopenai.WithProject(o.project)}
-	if o.adminKey != "" {
-		opts = append(opts, fakeopenai.WithAdminKey(o.adminKey))
-	}
-	fake := fakeopenai.New(opts...)
-	fake.SetRate(o.rate, int(math.Ceil(o.rate)))
-
-	err = json.NewEncoder(stdout).Encode(map[string]string{
-		"base_url":   "http://" + listener.Addr().String() + "/v1",
-		"admin_key":  fake.AdminKey(),
-		"project_id": o.project,
-	})
+	account, path, line := providers[o.provider].simulate(o)
+	line["base_url"] = "http://" + listener.Addr().String() + path
+	err = json.NewEncoder(stdout).Encode(line)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, listener, fake)
+	return serve(ctx, listener, account)
 }
 
 // listenLoopback listens, but on loopback only: whoever reaches the simulator

@@ -75,6 +75,17 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+func TestOpenRouter(t *testing.T) {
+	line := start(t, "-provider", "openrouter")
+	url := line["base_url"] + "/workspaces/" + line["workspace_id"]
+	if got := get(t, url, line["admin_key"]); got != 200 {
+		t.Errorf("GET workspace = %d, want 200", got)
+	}
+	if got := get(t, url, "sk-or-v1-of-somebody-else"); got != 401 {
+		t.Errorf("GET workspace with another key = %d, want 401", got)
+	}
+}
+
 func TestRate(t *testing.T) {
 	line := start(t, "-rate", "0.001")
 	url := line["base_url"] + "/organization/projects"
@@ -94,6 +105,8 @@ func TestRefusedArguments(t *testing.T) {
 		{"-rate -1", "-rate: "},
 		{"-rate NaN", "-rate: "},
 		{"-project=", "-project: "},
+		{"-provider acme", `-provider: "acme" is not one of [openai openrouter]`},
+		{"-provider openrouter -project proj_shop", "-project: is not for openrouter"},
 		{"-admin sk", "flag provided but not defined"},
 		{"please", `unexpected argument "please"`},
 	}

@@ -75,6 +75,15 @@ func routes() []route {
 	}
 }
 
+// Ops returns all operations.
+func Ops() []fake.Op {
+	var ops []fake.Op
+	for _, rt := range routes() {
+		ops = append(ops, rt.op)
+	}
+	return ops
+}
+
 // Knobs choose how the simulator behaves where no source says how OpenRouter does,
 // and what it is slow at. The zero value of each is the default.
 type Knobs struct {

@@ -200,6 +200,17 @@ func (s *Server) LiveKeys() []Key {
 	return live
 }
 
+// Keys returns all keys that were ever made.
+func (s *Server) Keys() []Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]Key, len(s.keys))
+	for i, k := range s.keys {
+		all[i] = k.Key
+	}
+	return all
+}
+
 // Guardrails returns the guardrails that exist.
 func (s *Server) Guardrails() []Guardrail {
 	s.mu.Lock()
