@@ -62,6 +62,9 @@ func (m *adminMove) mintCandidate(ctx context.Context, who owner) error {
 		return err
 	}
 	scope, err := rotator.AdminScope(ctx)
+	if provider.IsKind(err, provider.Invalid) { // it is for the operator to change something
+		return badRequest(err.Error())
+	}
 	if m.noted(conn, err) != nil {
 		return fmt.Errorf("prepare the rotation: %w", err)
 	}

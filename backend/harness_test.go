@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"index/suffixarray"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -413,6 +414,7 @@ func (m *testMount) checkText(where, text string) {
 	for _, s := range m.sims {
 		secrets = append(secrets, s.Secrets()...)
 	}
+	secrets = append(secrets, m.signingKeys()...)
 	contains := strings.Contains
 	if len(secrets) > 500 {
 		index := suffixarray.New([]byte(text))
@@ -424,6 +426,27 @@ func (m *testMount) checkText(where, text string) {
 		}
 	}
 }
+
+// signingKeys are the private parts of keys that the engine made, which no simulator
+// ever sees.
+func (m *testMount) signingKeys() []string {
+	var keys []string
+	for _, prefix := range []string{configPrefix, gonePrefix} {
+		for _, key := range m.stored(prefix) {
+			entry, err := m.storage.Storage.Get(context.Background(), key)
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			for _, found := range privateMember.FindAllStringSubmatch(string(entry.Value), -1) {
+				keys = append(keys, found[1])
+			}
+		}
+	}
+	return keys
+}
+
+// privateMember is that of a key as JSON within JSON.
+var privateMember = regexp.MustCompile(`\\"d\\":\\"([A-Za-z0-9_-]{40,})\\"`)
 
 func secretWith(data map[string]any) *logical.Secret { return &logical.Secret{InternalData: data} }
 

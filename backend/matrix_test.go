@@ -107,9 +107,9 @@ func newShapeCase(m *testMount, sh shape, move matrixMove) *matrixCase {
 	c := &matrixCase{testMount: m, shape: sh, sim: m.sim(sh), move: move, crashed: &atomic.Bool{}}
 	m.engine.baseTransport = crashable{m.transport(), c.crashed}
 	m.do("create", "config/"+sh.name, append(pairs{"provider", sh.name, "expiry_grace", int(matrixGrace.Seconds())}, sh.config(c.sim)...)...)
-	m.do("create", "roles/bot", append(pairs{"config_name", sh.name, "ttl", int(matrixTTL.Seconds())}, sh.role...)...)
+	m.do("create", "roles/bot", append(pairs{"config_name", sh.name, "ttl", int(matrixTTL.Seconds())}, sh.role(c.sim)...)...)
 	if sh.ready != nil {
-		sh.ready(m, c.sim)
+		sh.ready(m, c.sim, "bot")
 	}
 	c.ctx, c.cancel = context.WithCancel(m.t.Context())
 	return c
@@ -204,6 +204,18 @@ func (c *matrixCase) liveOn(l *testLease) {
 		c.t.Errorf("the time index still holds %v", left)
 	}
 	c.assertIndexEmpty()
+	c.assertPoolFree()
+}
+
+// assertPoolFree asserts that no key of a pool is lost to those who come next.
+func (c *matrixCase) assertPoolFree() {
+	c.t.Helper()
+	for _, key := range c.stored(poolPrefix) {
+		data := c.do("read", key).Data
+		if data["state"] != string(poolFree) {
+			c.t.Errorf("the pool has %v", data)
+		}
+	}
 }
 
 // assertIndexEmpty asserts that nothing leads to a role's record any more. A crash

@@ -153,8 +153,10 @@ func (b *backend) fromPool(ctx context.Context, s logical.Storage, o *order) (*p
 	if free == nil {
 		return nil, b.emptyPool(ctx, s, o, all, keeper.Rest())
 	}
+	before := *free
 	free.Holder, free.LastError = o.rec.pointer().name(), ""
 	if err := savePooled(ctx, s, free); err != nil {
+		_ = savePooled(ctx, s, &before) // it may be stored all the same
 		return nil, err
 	}
 	return &provider.PooledKey{ID: free.KeyID, Secret: provider.Secret(free.APIKey)}, nil
@@ -218,12 +220,33 @@ func (b *backend) giveBack(ctx context.Context, s logical.Storage, conn *connect
 	return b.freePooled(ctx, s, rec.Config, rec.KeyID, rec.pointer(), func(e *poolEntry) { e.FreedAt = b.now() })
 }
 
+// giveBackReserved frees the key that was reserved for a pending record, of which it
+// is not known whether it was switched on for a while.
+func (b *backend) giveBackReserved(ctx context.Context, s logical.Storage, conn *connection, rec record) error {
+	if _, ok := conn.client.(provider.PoolKeeper); !ok || rec.Kind == admin {
+		return nil
+	}
+	all, err := pooled(ctx, s, rec.Config)
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		if e.Holder == rec.pointer().name() {
+			rec.KeyID = e.KeyID
+			return b.giveBack(ctx, s, conn, rec)
+		}
+	}
+	return nil
+}
+
 // unreserve frees a key that was certainly not switched on. One that the provider
 // refuses rests, so that others come first.
 func (b *backend) unreserve(ctx context.Context, s logical.Storage, rec record, key *provider.PooledKey, cause error) {
 	if key == nil {
 		return
 	}
+	ctx, cancel := mustRecord(ctx)
+	defer cancel()
 	err := b.freePooled(ctx, s, rec.Config, key.ID, rec.pointer(), func(e *poolEntry) {
 		if provider.IsKind(cause, provider.Invalid) || provider.IsKind(cause, provider.NotFound) {
 			e.FreedAt, e.LastError = b.now(), provider.HideKeys(cause.Error())

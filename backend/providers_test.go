@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-llm/backend/provider/fake"
+	fakelitellm "vault-plugin-secrets-llm/backend/provider/fake/litellm"
 )
 
 // The main job, at every provider.
@@ -209,6 +210,51 @@ func TestGuardrailsOfARole(t *testing.T) {
 		m.do("write", "roles/openrouter", "config_name", "openai", "project_id", "proj_demo", "models", []string{}, "budget", 0, "budget_period", "")
 		if value, ok := m.do("read", "roles/openrouter").Data["workspace_id"]; ok {
 			m.t.Errorf("a role of openai has the workspace %v", value)
+		}
+	})
+}
+
+// An admin key is replaced, the leases live on, and the master key is refused with
+// what to do instead.
+func TestRotateRootOfLiteLLM(t *testing.T) {
+	both(t, func(m *testMount) {
+		s := m.connect(liteLLMShape, "ttl", 7200, "max_ttl", 14400)
+		proxy := s.simulator.(*fakelitellm.Server)
+		l := m.lease("creds/litellm")
+		first := proxy.AdminKeys()[0]
+		m.do("write", "rotate-root/litellm")
+		m.sweepFor(time.Hour)
+		left := proxy.AdminKeys()
+		if len(left) != 1 || left[0].Hash == first.Hash || s.Alive(first.Secret) {
+			m.t.Fatalf("got the admin keys %+v, want the new one alone\n%s", left, m.log)
+		}
+		m.wantText("config/litellm", "admin_key_id", left[0].Hash)
+		if _, err := l.tryRenew(0); err != nil || !s.Alive(l.secretOf(liteLLMShape)) {
+			m.t.Errorf("renew: %v, alive: %t", err, s.Alive(l.secretOf(liteLLMShape)))
+		}
+
+		m.do("write", "config/litellm", "admin_key", proxy.MasterKey())
+		m.refused(400, []string{"this is the master key of the proxy", "write an admin virtual key"}, "write", "rotate-root/litellm")
+		l.revoke()
+		if s.Alive(l.secretOf(liteLLMShape)) || len(s.live()) != 0 {
+			m.t.Error("the key lives on")
+		}
+	})
+}
+
+// Whose a key is, and what for, is written on it.
+func TestHolderOfALiteLLMKey(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		s := m.connect(liteLLMShape)
+		l := m.lease("creds/litellm")
+		defer l.revoke()
+		for _, k := range s.simulator.(*fakelitellm.Server).LiveKeys() {
+			if k.Metadata["vault_role"] != "litellm" || k.Metadata["vault_mount"] == nil || k.Metadata["vault_scope"] != "team-blue" {
+				m.t.Errorf("got metadata %v", k.Metadata)
+			}
+			if !slices.Equal(k.AllowedRoutes, []string{"llm_api_routes"}) {
+				m.t.Errorf("got routes %v", k.AllowedRoutes)
+			}
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -160,8 +161,20 @@ func TestMissingObjectsAndLists(t *testing.T) {
 
 func TestInfo(t *testing.T) {
 	both(t, func(m *testMount) {
+		list := func(words string) (all []any) {
+			for word := range strings.FieldsSeq(words) {
+				all = append(all, word)
+			}
+			return all
+		}
 		got := asJSON(m.t, m.do("read", "info").Data["providers"])
-		want := map[string]any{"openai": []any{"check_role", "extend", "list_scopes", "mint", "principal", "read_key", "revoke", "rotate_admin", "verify_admin", "verify_key"}}
+		want := map[string]any{
+			"openai":         list("check_role extend list_scopes mint principal read_key revoke rotate_admin verify_admin verify_key"),
+			"openrouter":     list("budget budget_period check_role list_scopes mint models revoke verify_admin verify_key"),
+			"litellm":        list("budget budget_period check_role extend mint models read_key requests_per_minute revoke rotate_admin tokens_per_minute verify_admin verify_key"),
+			"anthropic":      list("check_role close_role mint rotate_admin verify_admin"),
+			"anthropic-pool": list("check_role list_scopes mint pool revoke verify_admin verify_key"),
+		}
 		if !reflect.DeepEqual(got, want) {
 			m.t.Errorf("info: got %v, want %v", got, want)
 		}

@@ -52,6 +52,9 @@ func (b *backend) settleOne(ctx context.Context, s logical.Storage, conn *connec
 	case b.now().Before(rec.CreatedAt.Add(pendingAge())):
 		return fmt.Errorf("the provider does not list key %s yet", rec.Name)
 	}
+	if err := b.giveBackReserved(ctx, s, conn, rec); err != nil {
+		return err
+	}
 	return b.ledger(s).drop(ctx, rec)
 }
 

@@ -1,14 +1,21 @@
 package backend
 
 import (
+	"crypto/rand"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"vault-plugin-secrets-llm/backend/provider"
+	"vault-plugin-secrets-llm/backend/provider/anthropic"
 	"vault-plugin-secrets-llm/backend/provider/fake"
+	fakeanthropic "vault-plugin-secrets-llm/backend/provider/fake/anthropic"
+	fakelitellm "vault-plugin-secrets-llm/backend/provider/fake/litellm"
 	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
 	fakeopenrouter "vault-plugin-secrets-llm/backend/provider/fake/openrouter"
+	"vault-plugin-secrets-llm/backend/provider/litellm"
 	"vault-plugin-secrets-llm/backend/provider/openai"
 	"vault-plugin-secrets-llm/backend/provider/openrouter"
 )
@@ -47,10 +54,10 @@ type shape struct {
 	start func(clock func() time.Time) *sim
 	// config and role are the fields of a connection and of a role.
 	config func(s *sim) pairs
-	role   pairs
+	role   func(s *sim) pairs
 	// ready does what is to be done at the provider, and in the mount, once connection
 	// and role are written.
-	ready func(m *testMount, s *sim)
+	ready func(m *testMount, s *sim, role string)
 	// secret is the field of an answer that holds the key.
 	secret string
 	// fixed says that an expiry cannot be moved: a renew is Vault's alone.
@@ -73,7 +80,7 @@ var openAIShape = shape{
 		return openAISim(fakeopenai.New(fakeopenai.WithClock(clock)))
 	},
 	config: func(s *sim) pairs { return pairs{"admin_key", s.simulator.(*fakeopenai.Server).AdminKey()} },
-	role:   pairs{"project_id", "proj_demo"},
+	role:   func(*sim) pairs { return pairs{"project_id", "proj_demo"} },
 }
 
 // openRouterShape has keys whose expiry is set when they are made.
@@ -92,16 +99,120 @@ var openRouterShape = shape{
 		}
 	},
 	config: func(s *sim) pairs { return pairs{"admin_key", s.simulator.(*fakeopenrouter.Server).AdminKey()} },
-	role: pairs{
-		"workspace_id", fakeopenrouter.DefaultWorkspace, "models", []string{"openai/gpt-4.1-mini"}, "budget", 12.5, "budget_period", "day",
+	role: func(*sim) pairs {
+		return pairs{
+			"workspace_id", fakeopenrouter.DefaultWorkspace, "models", []string{"openai/gpt-4.1-mini"}, "budget", 12.5, "budget_period", "day",
+		}
 	},
 }
 
+// liteLLMShape has keys that the engine chooses.
+var liteLLMShape = shape{
+	name: "litellm", host: "litellm.test", secret: "api_key",
+	start: func(clock func() time.Time) *sim {
+		s := fakelitellm.NewAt(clock)
+		s.AddTeam("team-blue")
+		return &sim{
+			simulator: s,
+			live: func() []simKey {
+				return mapped(s.LiveKeys(), func(k fakelitellm.Key) simKey { return simKey{k.Hash, k.Alias} })
+			},
+			requests: func() []simRequest {
+				return mapped(s.Requests(), func(r fakelitellm.Request) simRequest { return simRequest{r.Op, r.Path + "?" + r.RawQuery} })
+			},
+		}
+	},
+	config: func(s *sim) pairs {
+		return pairs{"admin_key", s.simulator.(*fakelitellm.Server).AdminKey(), "base_url", "https://litellm.test"}
+	},
+	role: func(*sim) pairs {
+		return pairs{"team_id", "team-blue", "models", []string{"gpt-4.1-mini"}, "budget", 12.5, "budget_period", "day", "requests_per_minute", 60, "tokens_per_minute", 100_000}
+	},
+}
+
+// anthropicShape has tokens that nothing can revoke.
+var anthropicShape = shape{
+	name: "anthropic", host: "api.anthropic.com", secret: "auth_token", tokens: true,
+	start: func(clock func() time.Time) *sim {
+		s := fakeanthropic.NewAt(clock)
+		return anthropicSim(s, func() []simKey {
+			return mapped(s.LiveTokens(), func(t fakeanthropic.Token) simKey {
+				id, _, _ := strings.Cut(t.Claims["jti"].(string), ".")
+				return simKey{id, id}
+			})
+		})
+	},
+	config: func(s *sim) pairs {
+		return pairs{"organization_id", s.simulator.(*fakeanthropic.Server).OrganizationID()}
+	},
+	role: func(s *sim) pairs {
+		org := s.simulator.(*fakeanthropic.Server)
+		account := org.CreateServiceAccount("vault-" + strings.ToLower(rand.Text()))
+		org.AddMember(org.Workspace(), account)
+		return pairs{"service_account_id", account, "workspace_id", org.Workspace()}
+	},
+	ready: federate,
+}
+
+// federate does at Anthropic what the reads of connection and role say.
+func federate(m *testMount, s *sim, role string) {
+	m.t.Helper()
+	org := s.simulator.(*fakeanthropic.Server)
+	issuer, err := org.CreateIssuer(fmt.Sprint(m.do("read", "config/anthropic").Data["federation_issuer"]))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.do("write", "config/anthropic", "issuer_id", issuer)
+	rule, err := org.CreateRule(fmt.Sprint(m.do("read", "roles/"+role).Data["federation_rule"]))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.do("write", "roles/"+role, "federation_rule_id", rule)
+}
+
+// poolShape has keys that are switched on and off, and no expiry.
+var poolShape = shape{
+	name: "anthropic-pool", host: "pool.anthropic.test", secret: "api_key", fixed: true,
+	start: func(clock func() time.Time) *sim {
+		s := fakeanthropic.NewAt(clock)
+		return anthropicSim(s, func() []simKey {
+			return mapped(s.LiveKeys(), func(k fakeanthropic.Key) simKey { return simKey{k.ID, k.Name} })
+		})
+	},
+	config: func(s *sim) pairs {
+		return pairs{"admin_key", s.simulator.(*fakeanthropic.Server).AdminKey(), "base_url", "https://pool.anthropic.test"}
+	},
+	role: func(s *sim) pairs { return pairs{"workspace_id", s.simulator.(*fakeanthropic.Server).Workspace()} },
+	ready: func(m *testMount, s *sim, _ string) {
+		for range 3 {
+			m.giveKey(s)
+		}
+	},
+}
+
+// giveKey gives the pool another key, and returns it.
+func (m *testMount) giveKey(s *sim) fakeanthropic.Key {
+	m.t.Helper()
+	org := s.simulator.(*fakeanthropic.Server)
+	key := org.PlantKey(org.Workspace(), "ada's")
+	m.do("write", "pool/anthropic-pool/"+key.ID, "api_key", key.Secret, "scope", org.Workspace())
+	return key
+}
+
+func anthropicSim(s *fakeanthropic.Server, live func() []simKey) *sim {
+	return &sim{
+		simulator: s, live: live,
+		requests: func() []simRequest {
+			return mapped(s.Requests(), func(r fakeanthropic.Request) simRequest { return simRequest{r.Op, r.Path + "?" + r.RawQuery} })
+		},
+	}
+}
+
 // shapes are all providers.
-var shapes = []shape{openAIShape, openRouterShape}
+var shapes = []shape{openAIShape, openRouterShape, liteLLMShape, anthropicShape, poolShape}
 
 func testRegistry() (*provider.Registry, error) {
-	return provider.NewRegistry(openai.New(), openrouter.New())
+	return provider.NewRegistry(openai.New(), openrouter.New(), litellm.New(), anthropic.New(), anthropic.NewPool())
 }
 
 func openAISim(s *fakeopenai.Server) *sim {
@@ -150,9 +261,9 @@ func (m *testMount) connect(sh shape, role ...any) *sim {
 	m.t.Helper()
 	s := m.sim(sh)
 	m.do("create", "config/"+sh.name, append(pairs{"provider", sh.name}, sh.config(s)...)...)
-	m.do("create", "roles/"+sh.name, append(append(pairs{"config_name", sh.name}, sh.role...), role...)...)
+	m.do("create", "roles/"+sh.name, append(append(pairs{"config_name", sh.name}, sh.role(s)...), role...)...)
 	if sh.ready != nil {
-		sh.ready(m, s)
+		sh.ready(m, s, sh.name)
 	}
 	return s
 }

@@ -181,7 +181,8 @@ type AdminRotator interface {
 
 	// AdminScope returns what DeleteAdmin needs as Ref.Scope: something of the
 	// account that other accounts cannot see, so that a "not found" from the wrong
-	// account is told from one that means gone. A project id at OpenAI.
+	// account is told from one that means gone. A project id at OpenAI. It is Invalid
+	// for an admin key that cannot be replaced, with what to do instead.
 	AdminScope(ctx context.Context) (string, error)
 
 	// MintAdmin creates an admin key that may do what the client's own may. Name

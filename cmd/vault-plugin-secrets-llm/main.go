@@ -20,6 +20,8 @@ import (
 
 	"vault-plugin-secrets-llm/backend"
 	"vault-plugin-secrets-llm/backend/provider"
+	"vault-plugin-secrets-llm/backend/provider/anthropic"
+	"vault-plugin-secrets-llm/backend/provider/litellm"
 	"vault-plugin-secrets-llm/backend/provider/openai"
 	"vault-plugin-secrets-llm/backend/provider/openrouter"
 )
@@ -46,7 +48,7 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 
-	registry, err := provider.NewRegistry(openai.New(), openrouter.New())
+	registry, err := provider.NewRegistry(openai.New(), openrouter.New(), litellm.New(), anthropic.New(), anthropic.NewPool())
 	if err != nil {
 		return err
 	}
@@ -64,7 +66,7 @@ func run(args []string, out io.Writer) error {
 // printVersion prints two lines:
 //
 //	vault-plugin-secrets-llm v1.2.3 (commit 0123456789ab, go1.26.0, linux/amd64)
-//	providers: openai, openrouter
+//	providers: anthropic, anthropic-pool, litellm, openai, openrouter
 func printVersion(out io.Writer, registry *provider.Registry) {
 	fmt.Fprintf(out, "%s %s (commit %s, %s, %s/%s)\n", name, cmp.Or(backend.Version(), "unversioned"),
 		commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)

@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -160,7 +161,7 @@ func adminExpires(r rotator) {
 		if life > 0 {
 			asked = time.Now().Add(life)
 		}
-		key, err := r.tryMintAdmin(r.Context(), "vault-test-admin", asked)
+		key, err := r.tryMintAdmin(r.Context(), "vault-test-admin-"+life.String(), asked)
 		if err != nil {
 			r.Fatal(err)
 		}
@@ -183,8 +184,8 @@ func (r rotator) wantAdminExpiry(key provider.Key) {
 
 func adminShortened(r rotator) {
 	r.TreatAdmins(Treatment{Lifetime: 10 * time.Minute})
-	for _, asked := range []time.Time{{}, time.Now().Add(time.Hour)} {
-		key, err := r.tryMintAdmin(r.Context(), "vault-test-admin", asked)
+	for i, asked := range []time.Time{{}, time.Now().Add(time.Hour)} {
+		key, err := r.tryMintAdmin(r.Context(), fmt.Sprintf("vault-test-admin-%d", i), asked)
 		if left := time.Until(key.ExpiresAt); err != nil || left <= 0 || left > 10*time.Minute {
 			r.Errorf("asked for %s: got expiry %s, error %v, want what the provider has", asked, key.ExpiresAt, err)
 		}

@@ -74,8 +74,12 @@ func mintSentOnce(b *bench) {
 			}
 			before, known := b.Count(Mint), len(b.Keys())
 			name := "vault-test-" + how
-			_, err := b.tryMint(b.Context(), name)
-			b.wantKind(err, provider.Ambiguous)
+			key, err := b.tryMint(b.Context(), name)
+			if err != nil || !b.harness.KeptSecrets || !f.AfterEffect {
+				b.wantKind(err, provider.Ambiguous)
+			} else if !b.Alive(key.Secret.Reveal()) {
+				b.Errorf("%s: got key %q, which does not live, and no error", how, key.ID)
+			}
 			if sent := b.Count(Mint) - before; sent != 1 {
 				b.Errorf("%s: sent %d times, want once", how, sent)
 			}

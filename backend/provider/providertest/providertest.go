@@ -36,6 +36,16 @@ type Harness struct {
 	// UnscopedKeys says that every key may make the call of VerifyKey: a provider
 	// that refuses it as Forbidden does not say that the key works.
 	UnscopedKeys bool
+	// KeptSecrets says that the secret of a key whose creation had no answer is not
+	// lost: Mint itself may find out that the key exists, and return it.
+	KeptSecrets bool
+	// AdminsAreKeys says that admin keys are keys like any other, each shown as itself
+	// and deleted by the same request: there are no twins, one that is listed is
+	// certain, and no deletion of admin keys alone could be down.
+	AdminsAreKeys bool
+	// EveryAccount says that the role's scope exists in every account: nothing tells
+	// one that does not know a key from the one that it was deleted from.
+	EveryAccount bool
 	// ScopesVanish says that nothing tells a scope that was closed from one that
 	// never was.
 	ScopesVanish bool
