@@ -12,6 +12,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-llm/backend/provider/fake"
+	fakeanthropic "vault-plugin-secrets-llm/backend/provider/fake/anthropic"
 	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
 )
 
@@ -116,6 +118,8 @@ func decodeGolden(m *testMount, key string) {
 		into = &suspension{}
 	case orderPrefix:
 		into = &killOrder{}
+	case poolPrefix:
+		into = &poolEntry{}
 	case tidyPrefix:
 		into = &tidyEntry{}
 	case mountKey + "/":
@@ -160,6 +164,10 @@ func TestGoldenStorageIsWhatWeWrite(t *testing.T) {
 		m.plantOrphan("proj_demo")
 		m.fake.Inject(fakeopenai.Fault{Op: fakeopenai.OpListAdminKeys, Status: 403})
 		m.do("write", "tidy/openai")
+		m.connect(anthropicShape)
+		m.lease("creds/anthropic")
+		m.connect(poolShape)
+		m.goldenPool()
 		written := fieldsByKind(m.t, m.storage.Storage)
 		for kind, fields := range written {
 			for field := range fields {
@@ -169,6 +177,18 @@ func TestGoldenStorageIsWhatWeWrite(t *testing.T) {
 			}
 		}
 	})
+}
+
+// goldenPool brings the keys of a pool into all states.
+func (m *testMount) goldenPool() {
+	m.t.Helper()
+	s := m.sim(poolShape)
+	l := m.lease("creds/anthropic-pool")
+	m.do("write", "revoke", "api_key", l.key())
+	m.lease("creds/anthropic-pool")
+	s.Inject(fake.Fault{Op: fakeanthropic.OpActivateKey, Status: 404})
+	m.refused(502, nil, "read", "creds/anthropic-pool")
+	s.ClearFaults()
 }
 
 func fieldsByKind(t *testing.T, s logical.Storage) map[string]map[string]bool {
