@@ -107,7 +107,6 @@ func (w *world) Spoils() []string {
 type federation struct {
 	*world
 	issuer, adminRule, rule, account string
-	planted                          int
 }
 
 var federatedOps = map[providertest.Move]fake.Op{

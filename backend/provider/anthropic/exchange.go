@@ -89,7 +89,7 @@ func (c *federated) mintWith(ctx context.Context, ring keyring, key jwk, id stri
 		data["base_url"] = c.ownURL
 	}
 	return provider.Key{
-		ID: id, Secret: got.Token, Field: "auth_token", ExpiresAt: now.Add(got.life()), Data: data,
+		ID: id, Secret: got.Token, Field: "auth_token", ExpiresAt: before.Add(got.life()), Data: data,
 	}, nil
 }
 
@@ -198,8 +198,13 @@ func (c *federated) exchange(ctx context.Context, op operation, ring keyring, ke
 	body.Org = c.config.String(fieldOrganization)
 	return do(ctx, c.api, request{
 		op: op, path: "/v1/oauth/token", body: body, beta: betaExchange,
-		Hide: append(ring.hidden(), assertion, c.Admin),
+		Hide: append(ring.hidden(), assertion, signatureOf(assertion), c.Admin),
 	}, (*grant).valid)
+}
+
+// signatureOf is what makes an assertion one: without it the rest is of no use.
+func signatureOf(assertion provider.Secret) provider.Secret {
+	return assertion[strings.LastIndexByte(string(assertion), '.')+1:]
 }
 
 // adminLife is that of the assertions for the engine itself. The token lives twice

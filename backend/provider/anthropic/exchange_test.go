@@ -2,7 +2,9 @@ package anthropic_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -333,4 +335,39 @@ func TestAdminExchangeFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An echo answers what it was sent, in whole and in part.
+type echo struct{ sent []string }
+
+func (e *echo) RoundTrip(req *http.Request) (*http.Response, error) {
+	var body struct{ Assertion string }
+	if err := json.NewDecoder(req.Body).Decode(&body); err != nil {
+		return nil, err
+	}
+	parts := strings.Split(body.Assertion, ".")
+	e.sent = append(e.sent, body.Assertion, parts[2])
+	text := fmt.Sprintf(`{"error":"invalid_grant","error_description":"%s is not %s, header x_%s_"}`, body.Assertion, parts[2], parts[2])
+	return &http.Response{StatusCode: http.StatusBadRequest, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(text)), Request: req}, nil
+}
+
+func TestAssertionIsInNoError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, e := newFederation(t), &echo{}
+		c := connect(t, anthropic.New(), w.settings, e)
+		_, err := w.mint(t, c, "01", time.Hour)
+		for _, err := range []error{err, c.(provider.AdminRotator).VerifyAdmin(t.Context())} {
+			if !provider.IsKind(err, provider.Invalid) || !strings.Contains(err.Error(), "invalid_grant: [redacted]") {
+				t.Errorf("got %v, want a refusal", err)
+			}
+			for _, secret := range e.sent {
+				if err != nil && strings.Contains(err.Error(), secret) {
+					t.Errorf("an assertion is in %v", err)
+				}
+			}
+		}
+		if len(e.sent) != 4 {
+			t.Errorf("got %d exchanges, want 2", len(e.sent)/2)
+		}
+	})
 }

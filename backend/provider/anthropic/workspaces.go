@@ -3,6 +3,7 @@ package anthropic
 import (
 	"context"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -117,9 +118,7 @@ func all[T any](ctx context.Context, c *pool, l list[T]) iter.Seq2[T, error] {
 // page fetches the page after an item, and reports whether there are more.
 func (l list[T]) page(ctx context.Context, c *pool, after string, size int) (items []T, more bool, err error) {
 	query := url.Values{"limit": {strconv.Itoa(size)}}
-	for name, values := range l.query {
-		query[name] = values
-	}
+	maps.Copy(query, l.query)
 	if after != "" {
 		query.Set("after_id", after)
 	}

@@ -243,6 +243,10 @@ func adminUnidentified(r rotator) {
 		return
 	}
 	r.plantAdmins(150)
+	before := r.Count(FindAdmins)
+	if r.findAdmins(); r.Count(FindAdmins)-before < 2 {
+		return // there is one page only
+	}
 	r.breaks(FindAdmins, Fault{Skip: 1, Status: http.StatusForbidden})
 	ids, err := r.identify(r.Settings().AdminKey)
 	if r.wantKind(err, provider.Forbidden); len(ids) != 0 {

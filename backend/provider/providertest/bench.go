@@ -26,6 +26,7 @@ type bench struct {
 	principal provider.Principal // of the role; zero where there are none
 	witness   string             // see rotator.adminScope
 
+	specs   int               // how many there were
 	errs    []error           // all that clients returned
 	clients []provider.Client // all that there were
 }
@@ -72,9 +73,47 @@ func (b *bench) ref(key provider.Key) provider.Ref { return provider.Ref{ID: key
 
 // spec asks for a key that lives for an hour.
 func (b *bench) spec(name string) provider.Spec {
-	return provider.Spec{
-		Name: name, ExpiresAt: time.Now().Add(time.Hour), Principal: b.principal, Role: b.Role(),
+	b.specs++
+	spec := provider.Spec{
+		ID: fmt.Sprintf("id%d", b.specs), Name: name, ExpiresAt: time.Now().Add(time.Hour),
+		Principal: b.principal, Role: b.Role(), Holder: Holder(),
 	}
+	if w, ok := b.pool(); ok {
+		spec.Pooled = new(w.Pool())
+	}
+	return spec
+}
+
+// pool reports false for a client that is no PoolKeeper.
+func (b *bench) pool() (PoolWorld, bool) {
+	b.Helper()
+	if _, ok := b.client.(provider.PoolKeeper); !ok {
+		return nil, false
+	}
+	w, ok := b.World.(PoolWorld)
+	if !ok {
+		b.Fatalf("%T is no PoolWorld, which a provider.PoolKeeper needs", b.World)
+	}
+	return w, true
+}
+
+// pools reports whether keys come from a pool.
+func (b *bench) pools() bool {
+	_, ok := b.pool()
+	return ok
+}
+
+// irrevocable reports whether keys are tokens, which have no names and are neither
+// deleted nor found.
+func (b *bench) irrevocable() bool { return b.provider.Limits().Irrevocable }
+
+// latest is how much later than asked a provider may let a key expire. The expiry of
+// a token follows from that of something else.
+func (b *bench) latest() time.Duration {
+	if b.irrevocable() {
+		return 15 * time.Second
+	}
+	return 2 * time.Second
 }
 
 // The following call the client and keep what it returned.

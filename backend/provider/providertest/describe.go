@@ -17,6 +17,8 @@ var describeChecks = []check{
 	{"limits", describesLimits},
 	{"settings and role are accepted, as JSON brings them back too", acceptsGood},
 	{"an empty admin key is refused", refusesEmptyAdminKey},
+	{"an admin key that it makes is accepted", makesAdminKey},
+	{"what it publishes is no secret", publishesNoSecret},
 	{"a refusal does not echo the admin key", refusalHidesAdminKey},
 	{"abilities are known without a connection", describesAbilities},
 }
@@ -58,8 +60,53 @@ func describesGuardrails(b *bench) {
 }
 
 func describesLimits(b *bench) {
-	if l := b.provider.Limits(); l.NameLength < 32 || l.Lifetime <= 0 || l.Consistency <= 0 {
+	if l := b.provider.Limits(); l.NameLength < 32 || l.Lifetime <= 0 || l.Consistency <= 0 && !l.Irrevocable {
 		b.Errorf("got limits %+v, want names of at least 32 bytes, and times", l)
+	}
+}
+
+func makesAdminKey(b *bench) {
+	maker, ok := b.provider.(provider.AdminKeyMaker)
+	if !ok {
+		b.Skip("no provider.AdminKeyMaker")
+	}
+	settings := b.Settings()
+	for range 2 {
+		before := settings.AdminKey
+		key, err := maker.MakeAdminKey()
+		if err != nil || key == before {
+			b.Fatalf("the admin key is another each time: %t, error %v", key != before, err)
+		}
+		settings.AdminKey = key
+		if err := b.provider.CheckConfig(settings); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+func publishesNoSecret(b *bench) {
+	publisher, ok := b.provider.(provider.Publisher)
+	if !ok {
+		b.Skip("no provider.Publisher")
+	}
+	holder := Holder()
+	texts := []map[string]string{
+		publisher.Publish(b.Settings(), holder.Mount),
+		publisher.PublishRole(b.Settings(), holder.Mount, holder.Role, b.Role()),
+		publisher.PublishRole(b.Settings(), holder.Mount, holder.Role, nil),
+	}
+	publisher.Publish(provider.Settings{}, "") // what was never written
+	for _, published := range texts {
+		if len(published) == 0 {
+			b.Error("nothing is published")
+		}
+		for name, text := range published {
+			for _, secret := range b.Secrets() {
+				if text == "" || strings.Contains(text, secret) {
+					b.Errorf("%s is empty, or holds a secret", name)
+				}
+			}
+		}
 	}
 }
 

@@ -38,10 +38,10 @@ type call struct {
 
 // calls are the calls of a client about one key, which exists.
 func (b *bench) calls(key provider.Key) []call {
-	all := []call{
-		{Mint, func() error { _, err := b.tryMint(b.Context(), "vault-test-never"); return err }},
-		{Delete, func() error { return b.delete(key) }},
-		{Find, func() error { _, err := b.tryFind(); return err }},
+	all := []call{{Mint, func() error { _, err := b.tryMint(b.Context(), "vault-test-never"); return err }}}
+	if !b.irrevocable() {
+		all = append(all, call{Delete, func() error { return b.delete(key) }},
+			call{Find, func() error { _, err := b.tryFind(); return err }})
 	}
 	if e, ok := b.client.(provider.Extender); ok {
 		all = append(all, call{Extend, func() error {

@@ -32,10 +32,10 @@ func mintWorks(b *bench) {
 		b.Fatalf("got key %q, alive %t, want one that lives", key.ID, b.Alive(key.Secret.Reveal()))
 	}
 	for _, k := range b.Keys() {
-		if k.ID != key.ID || k.Name != "vault-test-one" {
+		if k.ID != key.ID || k.Name != "vault-test-one" && !b.irrevocable() {
 			b.Errorf("got key %s named %q at the provider, want %s named vault-test-one", k.ID, k.Name, key.ID)
 		}
-		if late := k.ExpiresAt.Sub(asked); late < 0 || late > 2*time.Second {
+		if late := k.ExpiresAt.Sub(asked); !b.pools() && (late < 0 || late > b.latest()) {
 			b.Errorf("the provider expires the key at %s, want %s", k.ExpiresAt, asked)
 		}
 		if !k.ExpiresAt.Equal(key.ExpiresAt) {
@@ -46,8 +46,8 @@ func mintWorks(b *bench) {
 		}
 	}
 	b.wantKeys(1)
-	time.Sleep(time.Hour + 2*time.Second)
-	if b.Alive(key.Secret.Reveal()) {
+	time.Sleep(time.Hour + b.latest())
+	if !b.pools() && b.Alive(key.Secret.Reveal()) {
 		b.Error("the key lives on after its expiry")
 	}
 }
@@ -94,9 +94,12 @@ func mintSentOnce(b *bench) {
 }
 
 // wantCleanUp checks that a key whose secret is lost can be found by its name,
-// and deleted.
+// and deleted. A token cannot: it ends by itself.
 func (b *bench) wantCleanUp(name string) {
 	b.Helper()
+	if b.irrevocable() {
+		return
+	}
 	deleted := 0
 	for _, key := range b.find() {
 		if key.Name == name {

@@ -49,6 +49,17 @@ type Harness struct {
 	// ScopesVanish says that nothing tells a scope that was closed from one that
 	// never was.
 	ScopesVanish bool
+	// SigningKeys says that an admin key is one that signs, of which the provider
+	// knows the public half alone: it does not expire, has no rights of its own, works
+	// at once, and is an entry of one object that is read and written as a whole.
+	SigningKeys bool
+}
+
+// Holder is for whom all keys are minted here.
+func Holder() provider.Holder {
+	return provider.Holder{
+		Mount: "m7k2", Role: "team-a/bot", EntityID: "7d2e3179-f69b-450c-7179-ac8ee8bd8ca9", EntityName: "ada",
+	}
 }
 
 // A World is one simulated account. It is safe for concurrent use.
@@ -92,6 +103,15 @@ type World interface {
 type KeyWorld interface {
 	// DelayKeys makes the data plane refuse keys that are younger than that.
 	DelayKeys(time.Duration)
+}
+
+// A PoolWorld is what a World must be as well if the provider's clients are
+// provider.PoolKeepers. Their keys expire when the provider says so, whatever is
+// asked; those that are planted can be taken in.
+type PoolWorld interface {
+	// Pool returns a key of the role's scope that nobody can use until it is minted,
+	// another one each time.
+	Pool() provider.PooledKey
 }
 
 // An AdminWorld is what a World must be as well if the provider's clients are
@@ -151,6 +171,8 @@ const (
 	ReadAdmin       Move = "read admin"
 	DeleteAdmin     Move = "delete admin"
 	FindScopes      Move = "find scopes"
+	TakeIn          Move = "take in"
+	CloseRole       Move = "close role"
 )
 
 // A Fault is what requests of a move meet.
@@ -183,6 +205,10 @@ type check struct {
 
 // Run runs the suite.
 func Run(t *testing.T, h Harness) {
+	deleteChecks, findChecks := deleteChecks, findChecks
+	if h.Provider.Limits().Irrevocable {
+		deleteChecks, findChecks = tokenDeleteChecks, tokenFindChecks
+	}
 	groups := []struct {
 		name   string
 		checks []check
@@ -197,6 +223,8 @@ func Run(t *testing.T, h Harness) {
 		{"principal", principalChecks},
 		{"principal find", principalFindChecks},
 		{"scopes", scopeChecks},
+		{"pool", poolChecks},
+		{"close role", closeChecks},
 		{"account", accountChecks},
 		{"admin", adminChecks},
 		{"admin find", adminFindChecks},
