@@ -278,10 +278,14 @@ func setProviderFields(d *framework.FieldData, all, own map[string]*framework.Fi
 	return nil
 }
 
-// providerFields shows every field that a provider declares, with its zero value
-// if it was never written.
+// providerFields shows every field that a provider declares, with its default, or its
+// zero value, if it was never written.
 func providerFields(own map[string]*framework.FieldSchema, values provider.Values, into map[string]any) {
 	for name, schema := range own {
+		if _, written := values[name]; !written && schema.Default != nil {
+			into[name] = schema.Default
+			continue
+		}
 		switch schema.Type {
 		case framework.TypeBool:
 			into[name] = values.Bool(name)

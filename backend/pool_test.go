@@ -31,6 +31,9 @@ func TestPoolHasOneHolderForAKey(t *testing.T) {
 	both(t, func(m *testMount) {
 		s := m.connect(poolShape, "ttl", 900)
 		m.wantPool("map[free:3]")
+		if got := fmt.Sprint(m.do("read", "config/anthropic-pool").Data["quarantine"]); got != "600" {
+			m.t.Errorf("got a quarantine of %s", got)
+		}
 		seen := map[string]bool{}
 		var leases []*testLease
 		for range 3 {

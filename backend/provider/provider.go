@@ -36,7 +36,8 @@ type Provider interface {
 	// ConfigFields and RoleFields declare the fields that this provider adds to
 	// connections and to roles. Only TypeString, TypeCommaStringSlice, TypeBool
 	// and TypeInt are used. Two providers may declare the same field only with
-	// the same type.
+	// the same type. A Default is what a read shows of a field that was never written;
+	// the provider itself has to act by it.
 	ConfigFields() map[string]*framework.FieldSchema
 	RoleFields() map[string]*framework.FieldSchema
 

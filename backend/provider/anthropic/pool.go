@@ -45,9 +45,9 @@ func (anthropicPool) ConfigFields() map[string]*framework.FieldSchema {
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Allowed workspaces", Group: "Anthropic"},
 		},
 		fieldQuarantine: {
-			Type: framework.TypeInt,
-			Description: "Anthropic: how many seconds a pooled key rests between two holders, 0 to 86400. If never " +
-				"written, 600.",
+			Type: framework.TypeInt, Default: usualQuarantine,
+			Description: "Anthropic: how many seconds a pooled key rests between two holders, 0 to 86400; 600 " +
+				"if never written.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Quarantine", Group: "Anthropic"},
 		},
 	}
