@@ -2,7 +2,10 @@ package backend
 
 import (
 	"context"
-	"fmt"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -16,6 +19,9 @@ import (
 
 // closeBudget bounds the calls for all roles that are closed at once.
 const closeBudget = 20 * time.Second
+
+// closeWorkers is how many roles are closed at the same time.
+const closeWorkers = 8
 
 // A closedRole is what came of closing one role.
 type closedRole struct {
@@ -32,8 +38,8 @@ func (c closedRole) data() map[string]any {
 	return data
 }
 
-// closeRoles closes all roles that a name stands for. One alone must be of a provider
-// that can; of a subtree, others are passed over.
+// closeRoles closes all roles that a name stands for. Those of providers that cannot
+// are passed over.
 func (b *backend) closeRoles(ctx context.Context, s logical.Storage, name string) ([]closedRole, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeBudget)
 	defer cancel()
@@ -41,23 +47,39 @@ func (b *backend) closeRoles(ctx context.Context, s logical.Storage, name string
 	if err != nil {
 		return nil, err
 	}
-	var closed []closedRole
-	for _, role := range roles {
-		closer, stored, err := b.roleCloser(ctx, s, role)
-		if err != nil {
-			closed = append(closed, closedRole{role: role, err: err})
-			continue
-		}
-		if closer == nil {
-			continue
-		}
-		c := closedRole{role: role}
-		if c.done, c.err = closer.CloseRole(ctx, stored.Fields); c.err == nil {
-			b.Logger().Info("role closed at its provider", "role", role, "config", stored.Config, "done", c.done)
-		}
-		closed = append(closed, c)
+	closed := make([]closedRole, len(roles))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(closeWorkers, len(roles)) {
+		wg.Go(func() {
+			ctx := ownIndexState(ctx)
+			for i := int(next.Add(1)) - 1; i < len(roles); i = int(next.Add(1)) - 1 {
+				closed[i] = b.closeRole(ctx, s, roles[i])
+			}
+		})
 	}
-	return closed, nil
+	wg.Wait()
+	return slices.DeleteFunc(closed, func(c closedRole) bool { return c.done == "" && c.err == nil }), nil
+}
+
+// closeRole closes one role; it returns nothing done if its provider cannot.
+func (b *backend) closeRole(ctx context.Context, s logical.Storage, role string) (c closedRole) {
+	c.role = role
+	defer func() {
+		if p := recover(); p != nil {
+			logPanic(b.Logger(), p, "closing of role", role)
+			c.err = errors.New("a bug ended this; see the log")
+		}
+	}()
+	closer, stored, err := b.roleCloser(ctx, s, role)
+	if err != nil || closer == nil {
+		c.err = err
+		return c
+	}
+	if c.done, c.err = closer.CloseRole(ctx, stored.Fields); c.err == nil {
+		b.Logger().Info("role closed at its provider", "role", role, "config", stored.Config, "done", c.done)
+	}
+	return c
 }
 
 // roleCloser returns what closes a role; nil if its provider cannot.
@@ -75,18 +97,13 @@ func (b *backend) roleCloser(ctx context.Context, s logical.Storage, role string
 }
 
 // mayClose refuses to close a role whose provider cannot: in an incident, that must
-// not look like success.
+// not look like success. What else is wrong is told when everything else is done.
 func (b *backend) mayClose(ctx context.Context, s logical.Storage, name string) error {
 	if subtree(name) {
 		return nil
 	}
 	closer, stored, err := b.roleCloser(ctx, s, name)
-	switch {
-	case err != nil:
-		return fmt.Errorf("close role %q: %w", name, err)
-	case stored == nil:
-		return badField("close", "there is no role %q whose provider could be asked; leave it out", name)
-	case closer == nil:
+	if err == nil && stored != nil && closer == nil {
 		return badField("close", "is not for the provider of role %q, at which every key can be revoked: give revoke=true", name)
 	}
 	return nil

@@ -80,6 +80,9 @@ func (c *configDelete) run(ctx context.Context) error {
 	if err := firstError(c.keepIfUsed(ctx), removed); err != nil {
 		return err
 	}
+	if c.force {
+		c.abandonPool(ctx)
+	}
 	if err := c.tendGone(ctx, c.storage, c.config); err == nil {
 		c.ledger().forgetHint(ctx, adminPointer(c.config), c.looked)
 	} else {
@@ -121,23 +124,37 @@ func (c *configDelete) abandon(ctx context.Context) error {
 	if len(users) > 0 {
 		c.warn("no key can be read any more for the roles that use the connection: %s", strings.Join(users, ", "))
 	}
-	if err := c.abandonPool(ctx); err != nil {
-		return err
-	}
 	return c.abandonPrincipals(ctx)
 }
 
-// abandonPool forgets the keys of the connection's pool.
-func (c *configDelete) abandonPool(ctx context.Context) error {
-	var ids []string
-	err := walk(ctx, c.storage, poolPrefix+c.config+"/", func(key string) error {
-		ids = append(ids, strings.TrimPrefix(key, poolPrefix+c.config+"/"))
-		return remove(ctx, c.storage, key)
-	})
-	if len(ids) > 0 {
-		c.warn("abandoned: the keys of the pool, %s; those that nobody holds are switched off at the provider", strings.Join(ids, ", "))
+// abandonPool forgets the keys of a deleted connection's pool. What cannot be forgotten
+// keeps a connection of the same name from being written.
+func (c *configDelete) abandonPool(ctx context.Context) {
+	release, err := c.slots.acquire(ctx, poolSlot(c.config))
+	if err != nil {
+		c.warn("the keys of the pool are left: %s; delete pool/%s/<key_id>", err, c.config)
+		return
 	}
-	return err
+	defer release()
+	all, err := pooled(ctx, c.storage, c.config)
+	var on, off []string
+	for _, e := range all {
+		if held, heldErr := c.held(ctx, c.storage, e); held || heldErr != nil {
+			on = append(on, e.KeyID)
+		} else {
+			off = append(off, e.KeyID)
+		}
+		err = firstError(err, c.keepPast(ctx, c.storage, e), remove(ctx, c.storage, e.key()))
+	}
+	if len(off) > 0 {
+		c.warn("abandoned: keys of the pool that are switched off: %s", strings.Join(off, ", "))
+	}
+	if len(on) > 0 {
+		c.warn("abandoned: keys of the pool that are switched on, and stay so without end: %s; switch them off at the provider", strings.Join(on, ", "))
+	}
+	if err != nil {
+		c.warn("some keys of the pool are left: %s; delete pool/%s/<key_id>", err, c.config)
+	}
 }
 
 func countsOf(keys map[string]int) string {

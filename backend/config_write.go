@@ -41,11 +41,14 @@ type configWrite struct {
 	old     *configEntry // nil if there is none yet
 	next    *configEntry
 
-	holdsKey bool   // the write holds the key in use, or a new one
-	newKey   bool   // the write holds a new one
-	retired  string // the key that the write holds and that a rotation has replaced
-	verify   bool
-	warnings []string
+	holdsKey bool // the write holds the key in use, or a new one
+	newKey   bool // the write holds a new one
+	madeKey  bool // which the engine has made, so that the provider cannot know it yet
+	// leftBehind is the record of a key that is good for nothing at the new host.
+	leftBehind string
+	retired    string // the key that the write holds and that a rotation has replaced
+	verify     bool
+	warnings   []string
 }
 
 func (b *backend) writeConfig(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -167,32 +170,43 @@ func (w *configWrite) applyAdminKey(p provider.Provider) error {
 	return nil
 }
 
+// generateKey asks for a new key where the engine makes it.
+const generateKey = "generate"
+
 // makeAdminKey makes the admin key of a connection that has none yet. One that has
-// gets another where the present one must not go: that is sent to no new host either.
+// keeps it, unless it must not go where the write sends it: that makes another one,
+// if the write says so, for everything at the provider has to be made anew then.
 func (w *configWrite) makeAdminKey(maker provider.AdminKeyMaker) error {
-	for _, field := range []string{"admin_key", "admin_key_id"} {
-		if given(w.fields, field) && w.fields.Get(field).(string) != "" {
-			return badField(field, "is not for provider %q, for which the engine makes its own key; leave it out", w.next.Provider)
-		}
-	}
-	if w.old != nil && !w.goesElsewhere() {
+	var key, id string
+	set(w.fields, "admin_key", &key)
+	set(w.fields, "admin_key_id", &id)
+	switch {
+	case key != "" && key != generateKey:
+		return badField("admin_key", "is not for provider %q, for which the engine makes its own key; leave it out", w.next.Provider)
+	case id != "":
+		return badField("admin_key_id", "is not for provider %q, for which the engine makes its own key; leave it out", w.next.Provider)
+	case w.old != nil && !w.goesElsewhere():
 		return nil
+	case w.old != nil && w.old.Provider == w.next.Provider && key != generateKey:
+		return badField("admin_key", "is never sent to a new host, so another base_url or ca_cert needs a new one, and then a new issuer and new rules at the provider; give admin_key=%s in the same write to have it made", generateKey)
 	}
-	key, err := maker.MakeAdminKey()
+	made, err := maker.MakeAdminKey()
 	if err != nil {
 		return fmt.Errorf("make a key for the connection: %w", err)
 	}
-	w.holdsKey, w.newKey = true, true
-	w.replaceKey(key.Reveal())
+	w.holdsKey, w.newKey, w.madeKey = true, true, true
+	w.replaceKey(made.Reveal())
 	if w.old != nil {
-		w.warn("the connection has a new key, for the old one is never sent to a new host; read config/%s and enter what it shows at the provider", w.name)
+		// What the old one was registered with is left behind.
+		w.next.PreviousRecord, w.leftBehind = "", w.old.AdminRecord
+		w.warn("the connection has a new key; read config/%s and enter what it shows at the provider", w.name)
 	}
 	return nil
 }
 
 // checkPool refuses to send the keys of the pool where they did not go before.
 func (w *configWrite) checkPool(ctx context.Context) error {
-	if w.old == nil || !w.goesElsewhere() {
+	if w.old != nil && !w.goesElsewhere() {
 		return nil
 	}
 	return w.mayLeavePool(ctx, w.storage, w.name)
@@ -301,6 +315,9 @@ func (w *configWrite) check(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyBudget)
 	defer cancel()
+	if w.madeKey {
+		return nil
+	}
 	if w.verify {
 		if err := verifyAdmin(ctx, conn); err != nil {
 			return err
@@ -458,11 +475,26 @@ func (w *configWrite) store(ctx context.Context) error {
 		return err
 	}
 	move := w.adminMove(w.storage, w.name, w.next)
-	if err := move.reconcile(ctx); err != nil {
+	if err := firstErrorOf(
+		func() error { return w.dropLeftBehind(ctx) },
+		func() error { return move.reconcile(ctx) },
+	); err != nil {
 		w.Logger().Warn("the records of admin keys are brought in line by the sweep", "config", w.name, "error", err)
 	}
 	if w.next.AdminMinted && !w.next.AdminKeyExpires.IsZero() && w.next.rotateAt().IsZero() {
 		w.warn("the admin key expires at %s, and no rotation is planned; rotate it once by rotate-root/%s", rfc3339(w.next.AdminKeyExpires), w.name)
 	}
 	return nil
+}
+
+// dropLeftBehind drops the record of a key that a move has made good for nothing.
+func (w *configWrite) dropLeftBehind(ctx context.Context) error {
+	if w.leftBehind == "" {
+		return nil
+	}
+	rec, err := w.ledger(w.storage).get(ctx, pointer{config: w.name, id: w.leftBehind})
+	if err != nil || rec == nil {
+		return err
+	}
+	return w.ledger(w.storage).drop(ctx, *rec)
 }

@@ -120,6 +120,8 @@ func decodeGolden(m *testMount, key string) {
 		into = &killOrder{}
 	case poolPrefix:
 		into = &poolEntry{}
+	case pastPrefix:
+		into = &pastKey{}
 	case tidyPrefix:
 		into = &tidyEntry{}
 	case mountKey + "/":
@@ -185,6 +187,7 @@ func (m *testMount) goldenPool() {
 	s := m.sim(poolShape)
 	l := m.lease("creds/anthropic-pool")
 	m.do("write", "revoke", "api_key", l.key())
+	m.do("delete", "pool/anthropic-pool/"+fmt.Sprint(l.data["key_id"]))
 	m.lease("creds/anthropic-pool")
 	s.Inject(fake.Fault{Op: fakeanthropic.OpActivateKey, Status: 404})
 	m.refused(502, nil, "read", "creds/anthropic-pool")

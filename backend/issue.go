@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -248,12 +249,8 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, o *order) (provid
 	if err != nil {
 		return provider.Key{}, &beforeMintError{err}
 	}
-	pooled, err := b.fromPool(work, s, o)
-	if err != nil {
-		return provider.Key{}, &beforeMintError{err}
-	}
-	spec := provider.Spec{Pooled: pooled, ID: o.rec.ID, Name: o.rec.Name, ExpiresAt: o.asked, Principal: who, Role: o.of.Fields, Holder: o.holder()}
-	key, err := o.conn.client.Mint(work, spec)
+	spec := provider.Spec{ID: o.rec.ID, Name: o.rec.Name, ExpiresAt: o.asked, Principal: who, Role: o.of.Fields, Holder: o.holder()}
+	key, err := b.mintPooled(work, s, o, spec)
 	if provider.IsKind(err, provider.NotFound) && who.ID != "" {
 		// The principal was deleted behind our back. Nothing was created.
 		if err := b.forgetPrincipal(work, s, o.conn, o.of, who); err != nil {
@@ -262,12 +259,34 @@ func (b *backend) mint(ctx context.Context, s logical.Storage, o *order) (provid
 		if spec.Principal, err = b.principal(work, s, o.conn, o.of); err != nil {
 			return provider.Key{}, &beforeMintError{err}
 		}
-		key, err = o.conn.client.Mint(work, spec)
-	}
-	if hasNoEffect(err) {
-		b.unreserve(work, s, o.rec, pooled, err)
+		key, err = b.mintPooled(work, s, o, spec)
 	}
 	return key, b.noted(o.conn, err)
+}
+
+// poolTries is how many keys of a pool are tried for one order.
+const poolTries = 3
+
+// mintPooled mints, with a key of the pool where there is one. If the provider refuses
+// that, the next one is tried.
+func (b *backend) mintPooled(ctx context.Context, s logical.Storage, o *order, spec provider.Spec) (provider.Key, error) {
+	var refused error
+	for try := 1; ; try++ {
+		reserved, err := b.fromPool(ctx, s, o)
+		if err != nil { // that the pool is empty now says less than why a key was refused
+			return provider.Key{}, &beforeMintError{cmp.Or(refused, err)}
+		}
+		spec.Pooled = reserved.spec()
+		key, err := o.conn.client.Mint(ctx, spec)
+		if !hasNoEffect(err) {
+			return key, err
+		}
+		if another := b.unreserve(ctx, s, o.rec, reserved, err); !another || try == poolTries {
+			return key, err
+		}
+		refused = err
+		b.Logger().Warn("a key of the pool is refused; another one is tried", "config", o.conn.name, "key_id", spec.Pooled.ID, "error", err)
+	}
 }
 
 // holder says to the provider for whom the key is.
@@ -333,7 +352,10 @@ func (b *backend) handOver(ctx context.Context, s logical.Storage, o *leaseOrder
 	if b.System().Tainted() {
 		return nil, b.takeBack(ctx, s, o, errTainted)
 	}
-	if err := mayUse(ctx, s, o.role.name); err != nil {
+	if err := firstErrorOf(
+		func() error { return mayUse(ctx, s, o.role.name) },
+		func() error { return b.retiredMeanwhile(ctx, s, &o.order, key) },
+	); err != nil {
 		return nil, b.takeBack(ctx, s, o, err)
 	}
 	if o.term = b.within(o.term, key.ExpiresAt); o.term.ttl < time.Second {

@@ -108,7 +108,13 @@ func (b *backend) keyRoleData(ctx context.Context, s logical.Storage, r *keyRole
 	if suspended != nil {
 		maps.Copy(data, suspended.data())
 	}
-	providerFields(b.roleFields(ctx, s, r.Config), r.Fields, data)
+	shown := b.roleFields(ctx, s, r.Config)
+	for name, schema := range b.registry.RoleFields() {
+		if provider.IsGuardrail(name) && provider.AsksFor(r.Fields, name) {
+			shown[name] = schema // also one that the connection's provider has no use for any more
+		}
+	}
+	providerFields(shown, r.Fields, data)
 	return data, b.publishRole(ctx, s, r, data)
 }
 

@@ -75,6 +75,9 @@ type record struct {
 	// ExpiresAt is then set while pending, too, to what the provider is asked for.
 	Token bool `json:"token,omitempty"`
 
+	// Killed says that somebody had the key deleted, and not only its lease ended.
+	Killed bool `json:"killed,omitempty"`
+
 	// Adopted says that an operator made the key, and the engine only uses it.
 	Adopted bool `json:"adopted,omitempty"`
 
@@ -217,8 +220,9 @@ func (l ledger) revoke(ctx context.Context, rec record) (record, error) {
 // hurry marks a key for deletion now, whatever was tried before. On error the record
 // is as it was.
 func (l ledger) hurry(ctx context.Context, rec record) (record, error) {
-	rec.Attempts = 0
-	return l.retire(ctx, rec, l.now())
+	next := rec
+	next.State, next.Due, next.NotBefore, next.Attempts, next.Killed = revoking, l.now(), time.Time{}, 0, true
+	return l.move(ctx, rec.stored(), next)
 }
 
 // retire marks a key for deletion, but not before due; zero for never, as long as

@@ -35,6 +35,7 @@ import (
 //	order/<id>                           a kill that is not finished
 //	pool/<config>/<key id>               a key that the engine was given, to hand
 //	                                     out; seal-wrapped
+//	past/<hash of a key>                 what is kept of a key that left its pool
 //	tidy/<config>                        how the last tidy of a connection went
 //
 // No segment of a role's name can hold "~", so records never collide with roles
@@ -54,6 +55,7 @@ const (
 	orderPrefix     = "order/"
 	tidyPrefix      = "tidy/"
 	poolPrefix      = "pool/"
+	pastPrefix      = "past/"
 
 	mark = "~"
 )
@@ -83,11 +85,13 @@ func checkName(name string) error {
 
 func isName(name string) bool { return checkName(name) == nil }
 
-func configKey(config string) string      { return configPrefix + config }
-func goneKey(config string) string        { return gonePrefix + config }
-func roleKey(role string) string          { return rolePrefix + role }
-func staticKey(role string) string        { return staticPrefix + role }
-func orderKey(id string) string           { return orderPrefix + id }
+func configKey(config string) string { return configPrefix + config }
+func goneKey(config string) string   { return gonePrefix + config }
+func roleKey(role string) string     { return rolePrefix + role }
+func staticKey(role string) string   { return staticPrefix + role }
+func orderKey(id string) string      { return orderPrefix + id }
+func pastKeyKey(hash string) string  { return pastPrefix + hash }
+
 func poolKey(config, keyID string) string { return poolPrefix + config + "/" + keyID }
 func tidyKey(config string) string        { return tidyPrefix + config }
 
@@ -215,6 +219,19 @@ func newID(now time.Time) string {
 	}
 	rand.Read(raw[6:])
 	return lowerBase32.EncodeToString(raw[:])
+}
+
+// idTime is when an id was made; zero if it is none.
+func idTime(id string) time.Time {
+	raw, err := lowerBase32.DecodeString(id)
+	if !isID(id) || err != nil {
+		return time.Time{}
+	}
+	ms := int64(0)
+	for _, part := range raw[:6] {
+		ms = ms<<8 | int64(part)
+	}
+	return time.UnixMilli(ms)
 }
 
 var idForm = regexp.MustCompile(`^[0-9a-v]{26}$`)

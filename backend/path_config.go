@@ -140,14 +140,14 @@ func (b *backend) configPaths() []*framework.Path {
 		"provider":        {Type: framework.TypeString, Description: "LLM provider: " + strings.Join(b.registry.Names(), ", ") + ". Cannot change while keys are live."},
 		"admin_key":       {Type: framework.TypeString, Description: "Credential that mints and deletes keys at the provider. Never read back.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
 		"admin_key_id":    {Type: framework.TypeString, Description: "The provider's id of the admin key. Found out by itself where the provider shows enough; without it the key cannot be deleted after a rotation."},
-		"base_url":        {Type: framework.TypeString, Description: "Address of the provider's API; empty for the provider's own. Changing it needs admin_key in the same write."},
+		"base_url":        {Type: framework.TypeString, Description: "Address of the provider's API; empty for the provider's own. Changing it needs admin_key in the same write; generate, where the engine makes that."},
 		"allow_http":      {Type: framework.TypeBool, Description: "Accept a base_url without TLS that is not on loopback."},
 		"ca_cert":         {Type: framework.TypeString, Description: "PEM certificates to trust instead of the system's. Changing them needs admin_key in the same write."},
 		"request_timeout": {Type: framework.TypeDurationSecond, Description: "How long one request to the provider may take: 1s to 60s.", Default: 30},
 		"max_concurrency": {Type: framework.TypeInt, Description: "How many requests may be under way at once: 1 to 256.", Default: 16},
 		"allowed_roles":   {Type: framework.TypeCommaStringSlice, Description: "Roles that may use the connection; * stands for anything, slashes included.", Default: []string{"*"}},
 		"verify":          {Type: framework.TypeBool, Description: "Try the admin key at the provider before storing it. Not stored.", Default: true},
-		"expiry_grace":    {Type: framework.TypeDurationSecond, Description: "How long the provider's own expiry of a key lies behind the end of its lease: 2m to 24h.", Default: 600},
+		"expiry_grace":    {Type: framework.TypeDurationSecond, Description: "How long the provider's own expiry of a key lies behind the end of its lease: 2m to 24h. Tokens end with their lease.", Default: 600},
 		"force":           {Type: framework.TypeBool, Description: "Only for delete: give up what the connection still has at the provider, and say what that is.", Query: true},
 	}
 	maps.Copy(fields, rotationFields())

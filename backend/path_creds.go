@@ -45,7 +45,8 @@ func (b *backend) credsPaths() []*framework.Path {
 Each read mints a key at the provider for the caller. The key is deleted there
 when the lease ends or is revoked, and the provider itself refuses it a little
 later, at expires_at, should Vault be gone by then. Renewing the lease moves
-that expiry.`,
+that expiry, where the provider can. A token (auth_token) cannot be revoked by
+anybody: it ends with its lease, which cannot be renewed.`,
 		},
 	}
 }

@@ -101,7 +101,7 @@ func recordFields() map[string]*framework.FieldSchema {
 // recordData is a record as it is read.
 func recordData(rec record) map[string]any {
 	next := ""
-	if rec.State == revoking {
+	if rec.State == revoking && !rec.Token {
 		next = rfc3339(rec.Due)
 	}
 	return map[string]any{

@@ -39,6 +39,7 @@ func (b *backend) poolPaths() []*framework.Path {
 				"key_id":  {Type: framework.TypeString, Description: "The provider's id of the key.", Required: true},
 				"api_key": {Type: framework.TypeString, Description: "The key. Never read back.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
 				"scope":   {Type: framework.TypeString, Description: "Where the key is at the provider: at Anthropic, the id of its workspace."},
+				"retired": {Type: framework.TypeBool, Description: "true keeps the key from being handed out again; false lets one that was retired be handed out, after a rest."},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation:   reading(b.readPooled, "Read what a key of a pool is doing.", pooledFields()),
@@ -49,7 +50,9 @@ func (b *backend) poolPaths() []*framework.Path {
 			HelpDescription: `
 The key is switched off at the provider, and from then on belongs to the engine: it
 is switched on for the time of a lease, for one holder at a time, and rests before
-the next one has it. One that leaked is retired by revoke/ and never handed out again.`,
+the next one has it. Whoever had it may have kept a copy, which works again whenever the
+key is switched on. So one that revoke/ or suspend/ has killed is retired, and handed
+out again only after a write of retired=false.`,
 		},
 	}
 }
@@ -67,7 +70,8 @@ func pooledFields() map[string]*framework.FieldSchema {
 		"added_at":   text("Since when the pool has the key, in RFC 3339."),
 		"added_by":   text("Who gave it."),
 		"free_at":    text("When a resting key may be handed out again, in RFC 3339."),
-		"retired_at": text("Since when the key is never handed out again, in RFC 3339."),
+		"retired":    {Type: framework.TypeBool, Description: "Whether the key is not handed out again."},
+		"retired_at": text("Since when, in RFC 3339."),
 		"last_error": text("Why the provider did not switch the key on the last time."),
 	}
 }
@@ -128,12 +132,12 @@ func (b *backend) pooledData(ctx context.Context, s logical.Storage, e *poolEntr
 	data := map[string]any{
 		"key_id": e.KeyID, "scope": e.Scope, "state": string(state), "role": "", "id": "",
 		"added_at": rfc3339(e.AddedAt), "added_by": e.By.String(),
-		"free_at": "", "retired_at": rfc3339(e.RetiredAt), "last_error": e.LastError,
+		"free_at": "", "retired": !e.RetiredAt.IsZero(), "retired_at": rfc3339(e.RetiredAt), "last_error": e.LastError,
 	}
 	if p, err := parsePointer(e.Holder); err == nil && held {
 		data["role"], data["id"] = p.role, p.id
 	}
-	if state == poolResting {
+	if state == poolResting && !e.FreedAt.IsZero() {
 		data["free_at"] = rfc3339(e.restsUntil(rest))
 	}
 	return data, nil
@@ -145,17 +149,18 @@ func (b *backend) writePooled(ctx context.Context, req *logical.Request, d *fram
 		return nil, err
 	}
 	key, scope := strings.TrimSpace(d.Get("api_key").(string)), d.Get("scope").(string)
+	if old, err := loadPooled(ctx, req.Storage, config, id); err != nil || old != nil && key == "" {
+		return nil, firstErrorOf(
+			func() error { return err },
+			func() error { return b.changeRetired(ctx, req.Storage, d, old) },
+		)
+	}
 	switch {
 	case key == "":
 		return nil, badField("api_key", "is missing; give the key, for nobody can read it at the provider again")
 	case scope == "":
 		return nil, badField("scope", "is missing; give the place of the key at the provider, such as the id of its workspace")
 	}
-	release, err := b.lockPool(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
 	mount, err := b.mount(ctx, req.Storage)
 	if err != nil {
 		return nil, err
@@ -164,54 +169,132 @@ func (b *backend) writePooled(ctx context.Context, req *logical.Request, d *fram
 		Version: poolVersion, KeyID: id, Scope: scope, APIKey: key, KeyHash: keyHash(mount.Salt, key),
 		AddedAt: b.now(), By: b.callerOf(req), config: config,
 	}
-	known, err := b.mayTakeIn(ctx, req.Storage, next)
-	if err != nil || known {
+	release, err := b.lockTakeIn(ctx, next)
+	if err != nil {
 		return nil, err
+	}
+	defer release()
+	known, err := b.mayTakeIn(ctx, req.Storage, next)
+	if err != nil {
+		return nil, err
+	}
+	if known != nil {
+		return nil, b.changeRetired(ctx, req.Storage, d, known)
 	}
 	return nil, b.takeIn(ctx, req.Storage, next)
 }
 
-// lockPool takes the slots of a connection, so that it stays, and of its pool.
-func (b *backend) lockPool(ctx context.Context, config string) (release func(), err error) {
-	first, err := b.slots.acquire(ctx, connectionSlot(config))
-	if err != nil {
-		return nil, fmt.Errorf("wait for connection %q: %w", config, err)
+// changeRetired retires a key of a pool, or lets it be handed out again, if a request
+// says so.
+func (b *backend) changeRetired(ctx context.Context, s logical.Storage, d *framework.FieldData, known *poolEntry) error {
+	if !given(d, "retired") {
+		return nil
 	}
-	second, err := b.slots.acquire(ctx, poolSlot(config))
-	if err != nil {
-		first()
-		return nil, fmt.Errorf("wait for the pool of connection %q: %w", config, err)
+	if d.Get("retired").(bool) {
+		return b.retire(ctx, s, known)
 	}
-	return func() { second(); first() }, nil
+	release, err := b.slots.acquire(ctx, poolSlot(known.config))
+	if err != nil {
+		return fmt.Errorf("wait for the pool of connection %q: %w", known.config, err)
+	}
+	defer release()
+	e, err := loadPooled(ctx, s, known.config, known.KeyID)
+	if err != nil || e == nil || e.RetiredAt.IsZero() {
+		return err
+	}
+	held, err := b.held(ctx, s, e)
+	if err != nil {
+		return err
+	}
+	if held {
+		return badField("retired", "cannot be lifted while role %q still has the key; wait until it is gone", e.holderRole())
+	}
+	e.RetiredAt, e.FreedAt = time.Time{}, b.now()
+	b.Logger().Info("key of a pool may be handed out again", "config", e.config, "key_id", e.KeyID)
+	return savePooled(ctx, s, e)
 }
 
-// mayTakeIn refuses a key that is in use already. It reports whether the pool has it.
-func (b *backend) mayTakeIn(ctx context.Context, s logical.Storage, next *poolEntry) (known bool, err error) {
+// holderRole is the role that has a key, or had it last.
+func (e *poolEntry) holderRole() string {
+	p, err := parsePointer(e.Holder)
+	if err != nil {
+		return ""
+	}
+	return p.role
+}
+
+// lockTakeIn takes the slots of a connection, so that it stays, and of a key, so that
+// nobody takes it in twice.
+func (b *backend) lockTakeIn(ctx context.Context, next *poolEntry) (release func(), err error) {
+	var held []func()
+	release = func() {
+		for _, one := range held {
+			one()
+		}
+	}
+	for _, slot := range []string{connectionSlot(next.config), "take in " + next.config + "/" + next.KeyID, "take in " + next.KeyHash} {
+		one, err := b.slots.acquire(ctx, slot)
+		if err != nil {
+			release()
+			return nil, fmt.Errorf("wait for connection %q: %w", next.config, err)
+		}
+		held = append(held, one)
+	}
+	return release, nil
+}
+
+// mayTakeIn refuses a key that is in use already, or that was retired. It returns the
+// key if the pool has it.
+func (b *backend) mayTakeIn(ctx context.Context, s logical.Storage, next *poolEntry) (known *poolEntry, err error) {
 	old, err := loadPooled(ctx, s, next.config, next.KeyID)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if old != nil {
 		if old.KeyHash == next.KeyHash && old.Scope == next.Scope {
-			return true, nil
+			return old, nil
 		}
-		return false, badField("api_key", "or scope is another than the pool has for this id; delete pool/%s/%s first", next.config, next.KeyID)
+		return nil, badField("api_key", "or scope is another than the pool has for this id; delete pool/%s/%s first", next.config, next.KeyID)
 	}
-	twin, err := b.pooledByHash(ctx, s, next.KeyHash)
+	twin, err := b.findPooled(ctx, s, func(e *poolEntry) bool { return e.KeyHash == next.KeyHash })
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if twin != nil {
-		return false, badField("api_key", "is in the pool of connection %q already, as %s", twin.config, twin.KeyID)
+		return nil, badField("api_key", "is in the pool of connection %q already, as %s", twin.config, twin.KeyID)
 	}
 	recs, err := b.recordsWith(ctx, s, byKeyHash(next.KeyHash))
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if len(recs) > 0 {
-		return false, badField("api_key", "is in use by role %q of connection %q, whose record is %s", recs[0].Role, recs[0].Config, recs[0].ID)
+		return nil, badField("api_key", "is in use by role %q of connection %q, whose record is %s", recs[0].Role, recs[0].Config, recs[0].ID)
 	}
-	return false, nil
+	return nil, b.remember(ctx, s, next)
+}
+
+// A pastKey is what is kept of a key that was taken out of its pool: that it was
+// retired, and that it rests.
+//
+//	{"version":1,"retired_at":"…","freed_at":"…"}
+type pastKey struct {
+	Version   int       `json:"version"`
+	RetiredAt time.Time `json:"retired_at,omitzero"`
+	FreedAt   time.Time `json:"freed_at,omitzero"`
+}
+
+// remember gives a key that was in a pool before the rest that it still needs, and
+// refuses one that was retired.
+func (b *backend) remember(ctx context.Context, s logical.Storage, next *poolEntry) error {
+	past, err := load[pastKey](ctx, s, pastKeyKey(next.KeyHash))
+	if err != nil || past == nil {
+		return err
+	}
+	if !past.RetiredAt.IsZero() {
+		return badField("api_key", "was retired at %s, for somebody may have a copy; make another key at the provider", rfc3339(past.RetiredAt))
+	}
+	next.FreedAt = past.FreedAt
+	return nil
 }
 
 // takeIn switches a key off at the provider and stores it.
@@ -233,6 +316,11 @@ func (b *backend) takeIn(ctx context.Context, s logical.Storage, next *poolEntry
 	if b.noted(conn, err) != nil {
 		return err
 	}
+	release, err := b.slots.acquire(ctx, poolSlot(next.config))
+	if err != nil {
+		return fmt.Errorf("wait for the pool of connection %q: %w", next.config, err)
+	}
+	defer release()
 	if err := savePooled(ctx, s, next); err != nil {
 		return fmt.Errorf("the key is switched off at the provider, but not in the pool; write it again: %w", err)
 	}
@@ -245,9 +333,9 @@ func (b *backend) deletePooled(ctx context.Context, req *logical.Request, d *fra
 	if err != nil {
 		return nil, err
 	}
-	release, err := b.lockPool(ctx, config)
+	release, err := b.slots.acquire(ctx, poolSlot(config))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("wait for the pool of connection %q: %w", config, err)
 	}
 	defer release()
 	e, err := loadPooled(ctx, req.Storage, config, id)
@@ -262,6 +350,9 @@ func (b *backend) deletePooled(ctx context.Context, req *logical.Request, d *fra
 		p, _ := parsePointer(e.Holder)
 		return nil, badRequest(fmt.Sprintf("role %q has this key; revoke it first: vault write <mount>/revoke id=%s", p.role, p.id))
 	}
+	if err := b.keepPast(ctx, req.Storage, e); err != nil {
+		return nil, err
+	}
 	if err := remove(ctx, req.Storage, e.key()); err != nil {
 		return nil, err
 	}
@@ -270,6 +361,20 @@ func (b *backend) deletePooled(ctx context.Context, req *logical.Request, d *fra
 	resp.AddWarning("the key stays switched off at the provider; archive it there if nobody needs it")
 	return resp, nil
 }
+
+// keepPast keeps what must not be forgotten of a key that leaves its pool.
+func (b *backend) keepPast(ctx context.Context, s logical.Storage, e *poolEntry) error {
+	past := pastKey{Version: pastKeyVersion, RetiredAt: e.RetiredAt, FreedAt: e.FreedAt}
+	if e.Holder != "" && e.FreedAt.IsZero() {
+		past.FreedAt = b.now()
+	}
+	if past.RetiredAt.IsZero() && past.FreedAt.IsZero() {
+		return nil
+	}
+	return save(ctx, s, pastKeyKey(e.KeyHash), past)
+}
+
+const pastKeyVersion = 1
 
 // restOf is how long the keys of a pool rest; zero if that is not known.
 func (b *backend) restOf(ctx context.Context, s logical.Storage, config string) (rest time.Duration) {

@@ -150,10 +150,8 @@ func (b *backend) lookup(ctx context.Context, req *logical.Request, d *framework
 		return nil, err
 	}
 	rec, err := b.namedBy(ctx, req.Storage, field, value)
-	if field == "api_key" && isNotKnown(err) {
-		if e, poolErr := b.pooledBy(ctx, req.Storage, value); poolErr != nil || e != nil {
-			return pooledAnswer(e), poolErr
-		}
+	if isNotKnown(err) {
+		return b.lookupPooled(ctx, req.Storage, field, value, err)
 	}
 	if err != nil {
 		return nil, err
@@ -179,13 +177,9 @@ func (b *backend) revokeKeys(ctx context.Context, req *logical.Request, d *frame
 	case "entity_id":
 		return b.revokeTarget(ctx, req, target{entityID: value})
 	}
-	leaked, err := b.retireIfLeaked(ctx, req.Storage, field, value)
-	if err != nil {
-		return nil, err
-	}
 	rec, err := b.namedBy(ctx, req.Storage, field, value)
-	if leaked != nil && isNotKnown(err) {
-		return leaked.retiredResponse(&killResult{}), nil
+	if isNotKnown(err) {
+		return b.revokePooled(ctx, req, field, value, err)
 	}
 	if err != nil {
 		return nil, err
@@ -196,7 +190,62 @@ func (b *backend) revokeKeys(ctx context.Context, req *logical.Request, d *frame
 	if err != nil {
 		return nil, err
 	}
-	return leaked.retiredResponse(result), nil
+	resp := result.response()
+	if e, err := loadPooled(ctx, req.Storage, rec.Config, rec.KeyID); rec.KeyID != "" && err == nil && e != nil && !e.RetiredAt.IsZero() {
+		e.warnRetired(resp)
+	}
+	return resp, nil
+}
+
+// lookupPooled looks up a key that no record names: it may be of a pool.
+func (b *backend) lookupPooled(ctx context.Context, s logical.Storage, field, value string, notKnown error) (*logical.Response, error) {
+	e, err := b.pooledBy(ctx, s, field, value)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		return nil, notKnown
+	}
+	rec, err := b.holderOf(ctx, s, e)
+	if err != nil {
+		return nil, err
+	}
+	if rec != nil { // it is being handed out, or nobody knows whether it was
+		return &logical.Response{Data: recordData(*rec)}, nil
+	}
+	return pooledAnswer(e), nil
+}
+
+// revokePooled retires a key of a pool that no record names, and kills that of whoever
+// is about to get it.
+func (b *backend) revokePooled(ctx context.Context, req *logical.Request, field, value string, notKnown error) (*logical.Response, error) {
+	e, err := b.pooledBy(ctx, req.Storage, field, value)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		return nil, notKnown
+	}
+	if err := b.retire(ctx, req.Storage, e); err != nil {
+		return nil, err
+	}
+	result := &killResult{}
+	// Who has taken it since has not handed it over, or sees that it is retired.
+	if e, err = loadPooled(ctx, req.Storage, e.config, e.KeyID); err != nil || e == nil {
+		return nil, err
+	}
+	rec, err := b.holderOf(ctx, req.Storage, e)
+	if err != nil {
+		return nil, err
+	}
+	if rec != nil {
+		if result, err = b.killRecord(ctx, req.Storage, *rec, b.callerOf(req)); err != nil {
+			return nil, err
+		}
+	}
+	resp := result.response()
+	e.warnRetired(resp)
+	return resp, nil
 }
 
 func (b *backend) killRecord(ctx context.Context, s logical.Storage, rec record, who owner) (*killResult, error) {

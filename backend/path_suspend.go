@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -149,20 +150,22 @@ func (b *backend) suspend(ctx context.Context, req *logical.Request, d *framewor
 	who := b.callerOf(req)
 	b.Logger().Info("suspended", "name", name, "roles", what.roles, "by", who.String())
 	resp := &logical.Response{Data: map[string]any{}}
+	closing := b.beginClosing(ctx, req.Storage, name, closes)
 	if d.Get("revoke").(bool) {
 		result, err := b.killTarget(ctx, req.Storage, target{role: name}, who)
 		if err != nil {
+			closing()
 			return nil, fmt.Errorf("%q is suspended, but: %w", name, err)
 		}
 		resp = result.response()
 	} else if what.keys > 0 {
-		resp.AddWarning(fmt.Sprintf("%s issued before may still work until a lease or the provider ends it; revoke=true ends that now", keysOf(what.keys)))
+		resp.AddWarning(fmt.Sprintf("%s issued before may still work until a lease or the provider ends it; revoke=true ends now what the provider can revoke", keysOf(what.keys)))
 	}
 	resp.Data["suspended_name"], resp.Data["roles"] = name, what.roles
-	if closes {
-		if err := b.addClosed(ctx, req.Storage, name, resp); err != nil {
-			return nil, fmt.Errorf("%q is suspended, but not closed at its provider: %w", name, err)
-		}
+	if closed, err := closing(); err != nil {
+		return nil, fmt.Errorf("%q is suspended, but not closed at its provider: %w", name, err)
+	} else if closes {
+		addClosed(resp, closed)
 	}
 	if what.also != "" {
 		resp.AddWarning(what.also)
@@ -170,12 +173,24 @@ func (b *backend) suspend(ctx context.Context, req *logical.Request, d *framewor
 	return resp, nil
 }
 
-// addClosed closes roles and says so in the answer.
-func (b *backend) addClosed(ctx context.Context, s logical.Storage, name string, resp *logical.Response) error {
-	closed, err := b.closeRoles(ctx, s, name)
-	if err != nil {
-		return err
+// beginClosing closes roles while their keys are being killed. The function that it
+// returns waits for the end.
+func (b *backend) beginClosing(ctx context.Context, s logical.Storage, name string, closes bool) func() ([]closedRole, error) {
+	if !closes {
+		return func() ([]closedRole, error) { return nil, nil }
 	}
+	var closed []closedRole
+	var err error
+	var wg sync.WaitGroup
+	wg.Go(func() { closed, err = b.closeRoles(ownIndexState(ctx), s, name) })
+	return func() ([]closedRole, error) {
+		wg.Wait()
+		return closed, err
+	}
+}
+
+// addClosed says in an answer what was closed.
+func addClosed(resp *logical.Response, closed []closedRole) {
 	items, failed := make([]map[string]any, 0, len(closed)), 0
 	for _, c := range closed {
 		items = append(items, c.data())
@@ -187,7 +202,9 @@ func (b *backend) addClosed(ctx context.Context, s logical.Storage, name string,
 	if failed > 0 {
 		resp.AddWarning(fmt.Sprintf("%s could not be closed at the provider; see closed, and repeat this", countOf(failed, "role")))
 	}
-	return nil
+	if len(closed) == 0 {
+		resp.AddWarning("nothing was closed: no role of that name is stored whose provider could be asked; close at the provider what minted for it")
+	}
 }
 
 // storeSuspension stores a suspension. One that was there keeps its reason if the

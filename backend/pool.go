@@ -21,9 +21,13 @@ import (
 //     record's name; to delete is to have it switched off. The ledger is what it is
 //     for all keys, and all that may be switched on has a record.
 //   - A key has one holder, whose record it names. It is free once that record is
-//     gone, and has rested since: its last holder may be believed for a while.
-//   - A key that leaked is retired: it is never handed out again.
-//   - Keys are taken and given back under the slot of the pool.
+//     gone, and has rested since: its last holder may be believed for a while. That
+//     it is given back is noted before the record is dropped, so that no repeated
+//     deletion ever meets the next holder.
+//   - Whoever had a key once has a copy. So a key that somebody has killed, or that
+//     leaked, is retired: it is handed out again only if an operator says so.
+//   - Keys are taken and given back under the slot of the pool, which nobody holds
+//     while a provider is asked.
 
 // A poolEntry is a key of a pool, as stored.
 //
@@ -36,10 +40,10 @@ type poolEntry struct {
 	KeyHash string    `json:"key_hash"` // recognises the key when it leaks
 	AddedAt time.Time `json:"added_at"`
 	By      owner     `json:"by"`
-	// Holder is the name of the pointer to the record of the key's holder; empty if
-	// nobody has it.
+	// Holder is the name of the pointer to the record of the key's holder, or of its
+	// last one, whose record is gone; empty if nobody ever had it.
 	Holder string `json:"holder,omitempty"`
-	// FreedAt is when the key was given back last; zero if it was never handed out.
+	// FreedAt is when the key was given back last; zero if it was not, by its holder.
 	FreedAt time.Time `json:"freed_at,omitzero"`
 	// RetiredAt is since when the key is never handed out again; zero if it may be.
 	RetiredAt time.Time `json:"retired_at,omitzero"`
@@ -76,7 +80,7 @@ func (e *poolEntry) state(held bool, rest time.Duration, now time.Time) poolStat
 		return poolHeld
 	case !e.RetiredAt.IsZero():
 		return poolRetired
-	case e.Holder != "" || now.Before(e.restsUntil(rest)):
+	case e.Holder != "" && e.FreedAt.IsZero() || now.Before(e.restsUntil(rest)):
 		return poolResting
 	}
 	return poolFree
@@ -119,20 +123,26 @@ func pooled(ctx context.Context, s logical.Storage, config string) ([]*poolEntry
 
 // held reports whether the record of a key's holder exists.
 func (b *backend) held(ctx context.Context, s logical.Storage, e *poolEntry) (bool, error) {
-	if e.Holder == "" {
-		return false, nil
-	}
-	p, err := parsePointer(e.Holder)
-	if err != nil {
-		return false, fmt.Errorf("bug: key %s of the pool of %q: %w", e.KeyID, e.config, err)
-	}
-	rec, err := b.ledger(s).get(ctx, p)
+	rec, err := b.holderOf(ctx, s, e)
 	return rec != nil, err
+}
+
+// A reservation is a key that was taken out of the pool for a record.
+type reservation struct {
+	entry, before *poolEntry
+}
+
+// spec is what the provider gets of it; nil if there is none.
+func (r *reservation) spec() *provider.PooledKey {
+	if r == nil {
+		return nil
+	}
+	return &provider.PooledKey{ID: r.entry.KeyID, Secret: provider.Secret(r.entry.APIKey)}
 }
 
 // fromPool takes a key for an order out of the pool; nil where the provider makes
 // keys itself. The order's record is stored.
-func (b *backend) fromPool(ctx context.Context, s logical.Storage, o *order) (*provider.PooledKey, error) {
+func (b *backend) fromPool(ctx context.Context, s logical.Storage, o *order) (*reservation, error) {
 	keeper, ok := o.conn.client.(provider.PoolKeeper)
 	if !ok {
 		return nil, nil
@@ -146,25 +156,28 @@ func (b *backend) fromPool(ctx context.Context, s logical.Storage, o *order) (*p
 	if err != nil {
 		return nil, err
 	}
-	free, err := b.freeOf(ctx, s, all, o.rec.Scope, keeper.Rest())
+	now := b.realNow(o.conn)
+	free, err := b.freeOf(ctx, s, all, o.rec.Scope, keeper.Rest(), now)
 	if err != nil {
 		return nil, err
 	}
 	if free == nil {
-		return nil, b.emptyPool(ctx, s, o, all, keeper.Rest())
+		return nil, b.emptyPool(ctx, s, o, all, keeper.Rest(), now)
 	}
-	before := *free
-	free.Holder, free.LastError = o.rec.pointer().name(), ""
+	r := &reservation{entry: free, before: new(*free)}
+	free.Holder, free.FreedAt = o.rec.pointer().name(), time.Time{}
 	if err := savePooled(ctx, s, free); err != nil {
-		_ = savePooled(ctx, s, &before) // it may be stored all the same
+		_ = savePooled(ctx, s, r.before) // it may be stored all the same
 		return nil, err
 	}
-	return &provider.PooledKey{ID: free.KeyID, Secret: provider.Secret(free.APIKey)}, nil
+	return r, nil
 }
 
-// freeOf returns the key of a scope that has rested longest; nil if none is free. One
-// whose holder's record is gone, without that it was given back, rests from now on.
-func (b *backend) freeOf(ctx context.Context, s logical.Storage, all []*poolEntry, scope string, rest time.Duration) (*poolEntry, error) {
+// freeOf returns the key of a scope to hand out next: one that the provider has not
+// refused before others, then the one that has rested longest. Nil if none is free. A
+// key whose holder's record is gone, without that it was given back, rests from now
+// on, and so does one that was given back in the future: a clock was wrong then.
+func (b *backend) freeOf(ctx context.Context, s logical.Storage, all []*poolEntry, scope string, rest time.Duration, now time.Time) (*poolEntry, error) {
 	var best *poolEntry
 	for _, e := range all {
 		if e.Scope != scope {
@@ -174,21 +187,30 @@ func (b *backend) freeOf(ctx context.Context, s logical.Storage, all []*poolEntr
 		if err != nil {
 			return nil, err
 		}
-		if !held && e.Holder != "" {
-			e.Holder, e.FreedAt = "", b.now()
+		lost := e.Holder != "" && e.FreedAt.IsZero() || e.FreedAt.After(now.Add(clockTolerance))
+		if lost && !held {
+			e.FreedAt = now
 			if err := savePooled(ctx, s, e); err != nil {
 				return nil, err
 			}
 		}
-		if e.state(held, rest, b.now()) == poolFree && (best == nil || e.FreedAt.Before(best.FreedAt)) {
+		if e.state(held, rest, now) == poolFree && (best == nil || e.before(best)) {
 			best = e
 		}
 	}
 	return best, nil
 }
 
+// before reports whether a free key is handed out before another.
+func (e *poolEntry) before(other *poolEntry) bool {
+	if bad, worse := e.LastError != "", other.LastError != ""; bad != worse {
+		return worse
+	}
+	return e.FreedAt.Before(other.FreedAt)
+}
+
 // emptyPool says why no key is free, and when one is.
-func (b *backend) emptyPool(ctx context.Context, s logical.Storage, o *order, all []*poolEntry, rest time.Duration) error {
+func (b *backend) emptyPool(ctx context.Context, s logical.Storage, o *order, all []*poolEntry, rest time.Duration, now time.Time) error {
 	counts, next := map[poolState]int{}, time.Time{}
 	for _, e := range all {
 		if e.Scope != o.rec.Scope {
@@ -198,7 +220,7 @@ func (b *backend) emptyPool(ctx context.Context, s logical.Storage, o *order, al
 		if err != nil {
 			return err
 		}
-		state := e.state(held, rest, b.now())
+		state := e.state(held, rest, now)
 		counts[state]++
 		if until := e.restsUntil(rest); state == poolResting && (next.IsZero() || until.Before(next)) {
 			next = until
@@ -211,68 +233,99 @@ func (b *backend) emptyPool(ctx context.Context, s logical.Storage, o *order, al
 	return refuse(http.StatusTooManyRequests, "%s; add keys by pool/%s/<key_id>, or revoke a lease", text, o.conn.name)
 }
 
-// giveBack frees the key of a record, if it is of a pool: it is switched off. After an error the
-// record stays, and it is tried again.
+// giveBack notes that the key of a record is switched off, if it is of a pool: it
+// rests from now on, and is retired if somebody has killed it. The record still holds
+// it; after an error it stays, and this is tried again.
 func (b *backend) giveBack(ctx context.Context, s logical.Storage, conn *connection, rec record) error {
 	if _, ok := conn.client.(provider.PoolKeeper); !ok || rec.Kind == admin {
 		return nil
 	}
-	return b.freePooled(ctx, s, rec.Config, rec.KeyID, rec.pointer(), func(e *poolEntry) { e.FreedAt = b.now() })
+	return b.changePooled(ctx, s, rec, rec.KeyID, func(e *poolEntry) {
+		e.FreedAt = b.realNow(conn)
+		if rec.Killed && e.RetiredAt.IsZero() {
+			e.RetiredAt = b.now()
+			b.Logger().Info("key of a pool retired, for it was killed", "config", rec.Config, "key_id", e.KeyID)
+		}
+	})
 }
 
-// giveBackReserved frees the key that was reserved for a pending record, of which it
-// is not known whether it was switched on for a while.
+// giveBackReserved is giveBack for a pending record, of whose key it is not known
+// whether it was switched on for a while.
 func (b *backend) giveBackReserved(ctx context.Context, s logical.Storage, conn *connection, rec record) error {
 	if _, ok := conn.client.(provider.PoolKeeper); !ok || rec.Kind == admin {
 		return nil
 	}
+	e, err := b.pooledOf(ctx, s, rec)
+	if err != nil || e == nil {
+		return err
+	}
+	rec.KeyID = e.KeyID
+	return b.giveBack(ctx, s, conn, rec)
+}
+
+// pooledOf returns the key of the pool that a record holds; nil if it holds none.
+func (b *backend) pooledOf(ctx context.Context, s logical.Storage, rec record) (*poolEntry, error) {
 	all, err := pooled(ctx, s, rec.Config)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, e := range all {
 		if e.Holder == rec.pointer().name() {
-			rec.KeyID = e.KeyID
-			return b.giveBack(ctx, s, conn, rec)
+			return e, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // unreserve frees a key that was certainly not switched on. One that the provider
-// refuses rests, so that others come first.
-func (b *backend) unreserve(ctx context.Context, s logical.Storage, rec record, key *provider.PooledKey, cause error) {
-	if key == nil {
-		return
+// refuses rests, so that others come first. It reports whether another key may do.
+func (b *backend) unreserve(ctx context.Context, s logical.Storage, rec record, r *reservation, cause error) (another bool) {
+	if r == nil {
+		return false
 	}
+	refused := provider.IsKind(cause, provider.Invalid) || provider.IsKind(cause, provider.NotFound)
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
-	err := b.freePooled(ctx, s, rec.Config, key.ID, rec.pointer(), func(e *poolEntry) {
-		if provider.IsKind(cause, provider.Invalid) || provider.IsKind(cause, provider.NotFound) {
+	err := b.changePooled(ctx, s, rec, r.entry.KeyID, func(e *poolEntry) {
+		e.Holder, e.FreedAt = r.before.Holder, r.before.FreedAt
+		if refused {
 			e.FreedAt, e.LastError = b.now(), provider.HideKeys(cause.Error())
 		}
 	})
 	if err != nil {
-		b.Logger().Warn("a key of a pool rests, though it was not used", "config", rec.Config, "key_id", key.ID, "error", err)
+		b.Logger().Warn("a key of a pool rests, though it was not used", "config", rec.Config, "key_id", r.entry.KeyID, "error", err)
 	}
+	return refused && err == nil
 }
 
-func (b *backend) freePooled(ctx context.Context, s logical.Storage, config, keyID string, holder pointer, how func(*poolEntry)) error {
+// changePooled changes the key of a pool that a record holds.
+func (b *backend) changePooled(ctx context.Context, s logical.Storage, rec record, keyID string, how func(*poolEntry)) error {
 	if keyID == "" {
 		return nil
 	}
-	release, err := b.slots.acquire(ctx, poolSlot(config))
+	release, err := b.slots.acquire(ctx, poolSlot(rec.Config))
 	if err != nil {
-		return fmt.Errorf("wait for the pool of connection %q: %w", config, err)
+		return fmt.Errorf("wait for the pool of connection %q: %w", rec.Config, err)
 	}
 	defer release()
-	e, err := loadPooled(ctx, s, config, keyID)
-	if err != nil || e == nil || e.Holder != holder.name() {
+	e, err := loadPooled(ctx, s, rec.Config, keyID)
+	if err != nil || e == nil || e.Holder != rec.pointer().name() {
 		return err
 	}
-	e.Holder = ""
 	how(e)
 	return savePooled(ctx, s, e)
+}
+
+// retiredMeanwhile refuses to hand out a key that was retired since it was taken.
+func (b *backend) retiredMeanwhile(ctx context.Context, s logical.Storage, o *order, key provider.Key) error {
+	if _, ok := o.conn.client.(provider.PoolKeeper); !ok {
+		return nil
+	}
+	e, err := loadPooled(ctx, s, o.conn.name, key.ID)
+	if err == nil && e != nil && !e.RetiredAt.IsZero() {
+		err = refuse(http.StatusServiceUnavailable, "the key of the pool that was to be handed out is retired since; ask again")
+	}
+	return err
 }
 
 func savePooled(ctx context.Context, s logical.Storage, e *poolEntry) error {
@@ -281,71 +334,83 @@ func savePooled(ctx context.Context, s logical.Storage, e *poolEntry) error {
 	return saveSealed(ctx, s, e.key(), e)
 }
 
-// retireIfLeaked keeps a key that is revoked by itself from ever being handed out
-// again, if it is of a pool: who can name it by that has found it. It returns the key,
-// and nil if it is of none.
-func (b *backend) retireIfLeaked(ctx context.Context, s logical.Storage, field, value string) (*poolEntry, error) {
-	if field != "api_key" {
-		return nil, nil
-	}
-	found, err := b.pooledBy(ctx, s, value)
-	if err != nil || found == nil {
-		return nil, err
-	}
+// retire keeps a key of a pool from being handed out again.
+func (b *backend) retire(ctx context.Context, s logical.Storage, found *poolEntry) error {
 	release, err := b.slots.acquire(ctx, poolSlot(found.config))
 	if err != nil {
-		return nil, fmt.Errorf("wait for the pool of connection %q: %w", found.config, err)
+		return fmt.Errorf("wait for the pool of connection %q: %w", found.config, err)
 	}
 	defer release()
 	e, err := loadPooled(ctx, s, found.config, found.KeyID)
 	if err != nil || e == nil || !e.RetiredAt.IsZero() {
-		return e, err
+		return err
 	}
 	e.RetiredAt = b.now()
-	b.Logger().Info("key of a pool retired, for it leaked", "config", e.config, "key_id", e.KeyID)
-	return e, savePooled(ctx, s, e)
+	b.Logger().Info("key of a pool retired", "config", e.config, "key_id", e.KeyID)
+	return savePooled(ctx, s, e)
 }
 
-// retiredResponse is the answer to a revoke; e is nil if its key is of no pool.
-func (e *poolEntry) retiredResponse(r *killResult) *logical.Response {
-	resp := r.response()
-	if e != nil {
-		resp.AddWarning(fmt.Sprintf("key %s of the pool of connection %q is retired: it is never handed out again; archive it at the provider, and take it out by deleting pool/%s/%s", e.KeyID, e.config, e.config, e.KeyID))
+// holderOf returns the record of the key's holder; nil if nobody has it.
+func (b *backend) holderOf(ctx context.Context, s logical.Storage, e *poolEntry) (*record, error) {
+	if e.Holder == "" {
+		return nil, nil
 	}
-	return resp
+	p, err := parsePointer(e.Holder)
+	if err != nil {
+		return nil, fmt.Errorf("bug: key %s of the pool of %q: %w", e.KeyID, e.config, err)
+	}
+	return b.ledger(s).get(ctx, p)
+}
+
+// warnRetired says in an answer that a key of a pool is retired.
+func (e *poolEntry) warnRetired(resp *logical.Response) {
+	resp.AddWarning(fmt.Sprintf("key %s of the pool of connection %q is retired, and not handed out again; archive it at the provider, and take it out by deleting pool/%s/%s", e.KeyID, e.config, e.config, e.KeyID))
 }
 
 // pooledAnswer is the answer to a lookup of a key that nobody holds.
 func pooledAnswer(e *poolEntry) *logical.Response {
-	if e == nil {
-		return nil
-	}
 	resp := &logical.Response{Data: recordData(record{Config: e.config, KeyID: e.KeyID, Scope: e.Scope, Kind: pooledKind, CreatedAt: e.AddedAt, owner: e.By})}
-	resp.AddWarning("the key is in a pool and nobody holds it: it is switched off at the provider; revoke it by api_key to have it never handed out again")
+	resp.AddWarning("the key is in a pool and nobody holds it: it is switched off at the provider; revoke it to have it never handed out again")
 	return resp
 }
 
-// pooledBy returns the key of any pool that is value; nil if none is.
-func (b *backend) pooledBy(ctx context.Context, s logical.Storage, value string) (*poolEntry, error) {
-	mount, err := b.mount(ctx, s)
-	if err != nil {
-		return nil, err
+// pooledBy returns the key of any pool that a field of a request names, api_key or
+// key_id; nil if none is.
+func (b *backend) pooledBy(ctx context.Context, s logical.Storage, field, value string) (*poolEntry, error) {
+	switch field {
+	case "api_key":
+		mount, err := b.mount(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		hash := keyHash(mount.Salt, value)
+		return b.findPooled(ctx, s, func(e *poolEntry) bool { return e.KeyHash == hash })
+	case "key_id":
+		return b.findPooled(ctx, s, func(e *poolEntry) bool { return e.KeyID == value })
 	}
-	return b.pooledByHash(ctx, s, keyHash(mount.Salt, value))
+	return nil, nil
 }
 
-// pooledByHash returns the key of any pool that has a hash; nil if none has.
-func (b *backend) pooledByHash(ctx context.Context, s logical.Storage, hash string) (*poolEntry, error) {
+// findPooled returns the key of any pool that is meant; nil if none is. Keys that
+// cannot be read are passed over, if another is the one.
+func (b *backend) findPooled(ctx context.Context, s logical.Storage, is func(*poolEntry) bool) (*poolEntry, error) {
 	var found *poolEntry
+	var unread error
 	err := walk(ctx, s, poolPrefix, func(key string) error {
 		config, id, _ := strings.Cut(strings.TrimPrefix(key, poolPrefix), "/")
 		e, err := loadPooled(ctx, s, config, id)
-		if e != nil && e.KeyHash == hash {
+		if err != nil {
+			unread = err
+		}
+		if e != nil && is(e) {
 			found = e
 		}
-		return err
+		return nil
 	})
-	return found, err
+	if found != nil {
+		return found, nil
+	}
+	return nil, firstError(err, unread)
 }
 
 // poolOf says what the keys of a pool are, sorted by id.
@@ -360,7 +425,7 @@ func (b *backend) poolOf(ctx context.Context, s logical.Storage, config string) 
 func (b *backend) mayLeavePool(ctx context.Context, s logical.Storage, config string) error {
 	ids, err := list(ctx, s, poolPrefix+config+"/")
 	if err == nil && len(ids) > 0 {
-		err = badField("config", "cannot go to another provider, base_url or ca_cert while the pool of connection %q has keys (%d), which are never sent to a new host; delete pool/%s/<key_id> first, or write another connection", config, len(ids), config)
+		err = badField("config", "cannot be new, nor go to another provider, base_url or ca_cert, while the pool of connection %q has keys (%d), which are never sent to a new host; delete pool/%s/<key_id> first, or write another connection", config, len(ids), config)
 	}
 	return err
 }

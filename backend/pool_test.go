@@ -158,7 +158,7 @@ func TestPoolThatIsInUseStays(t *testing.T) {
 		m.do("delete", "roles/anthropic-pool")
 		m.refused(400, []string{"has a pool of keys (3)"}, "delete", "config/anthropic-pool")
 		resp := m.do("delete", "config/anthropic-pool", "force", true)
-		if !strings.Contains(fmt.Sprint(resp.Warnings), "abandoned: the keys of the pool") || len(m.stored(poolPrefix)) > 0 {
+		if !strings.Contains(fmt.Sprint(resp.Warnings), "abandoned: keys of the pool that are switched off") || len(m.stored(poolPrefix)) > 0 {
 			m.t.Errorf("got warnings %v; stored: %v", resp.Warnings, m.stored(poolPrefix))
 		}
 	})

@@ -59,7 +59,7 @@ func (m *testMount) callWith(key string) int {
 func (m *testMount) ownClock() *testClock {
 	clock := &testClock{}
 	m.engine.now = clock.now
-	m.engine.baseTransport = dated{m.fake.RoundTripper(), time.Now}
+	m.engine.baseTransport = dated{m.transport(), time.Now}
 	return clock
 }
 

@@ -187,6 +187,9 @@ func (w *staticWrite) update(ctx context.Context) error {
 		}
 		w.warn("the key that is handed out stays as it is until the next rotation; write rotate-role/%s to have one of the new place now", w.name)
 	}
+	if !provider.SameGuardrails(w.old.Fields, w.next.Fields) {
+		w.warn("the key that is handed out keeps the bounds that it was made with until the next rotation; write rotate-role/%s to have one with the new bounds now", w.name)
+	}
 	if err := w.put(ctx, w.next); err != nil {
 		return err
 	}
@@ -334,6 +337,9 @@ func (w *staticWrite) lookAtImport(ctx context.Context) (provider.Found, error) 
 	}
 	if w.noted(w.conn, err) != nil {
 		return provider.Found{}, fmt.Errorf("look the key up: %w", err)
+	}
+	if field := provider.FirstGuardrail(w.next.Fields); field != "" {
+		return provider.Found{}, badField(field, "cannot be put on a key that exists; leave the bounds out until the first rotation, or let the role have its own key made: leave api_key and key_id out")
 	}
 	if mountOf(found.Name) != "" {
 		return provider.Found{}, badField("key_id", "is a key that a mount of this engine has made (%s); give one that nobody keeps yet", found.Name)

@@ -123,7 +123,7 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 		return rec
 	}
 	if r.mustHurry(rec) {
-		next, err := r.ledger(r.storage).hurry(ctx, rec)
+		next, err := r.markKilled(ctx, rec)
 		if err != nil {
 			r.Logger().Warn("a record could not be marked for deletion", "id", rec.ID, "error", err)
 			return rec
@@ -140,12 +140,20 @@ func (r *sweepRun) choose(ctx context.Context, rec record) record {
 	return rec
 }
 
+// markKilled marks a record for deletion now. A token only ends.
+func (r *sweepRun) markKilled(ctx context.Context, rec record) (record, error) {
+	if rec.Token {
+		return r.ledger(r.storage).outlive(ctx, rec, &livesOnError{until: rec.ExpiresAt})
+	}
+	return r.ledger(r.storage).hurry(ctx, rec)
+}
+
 // mustHurry reports whether a record of a kill is to be marked anew.
 func (r *sweepRun) mustHurry(rec record) bool {
 	if rec.Token && rec.State == revoking {
 		return false
 	}
-	return rec.State == active || rec.State == revoking && (rec.Attempts > 0 || rec.Due.After(r.now()))
+	return rec.State == active || rec.State == revoking && (rec.Attempts > 0 || rec.Due.After(r.now()) || !rec.Killed)
 }
 
 // marked notes that the sweep will go on with a record, or that it is gone.

@@ -141,8 +141,8 @@ func (e *tidyEntry) one(ctx context.Context, v *survey, key listedKey) string {
 		return ofAdmin
 	case key.CreatedAt.IsZero():
 		return ofNoAge
-	case v.now().Sub(key.CreatedAt) < e.Buffer.duration():
-		return tooYoung
+	case v.now().Sub(key.CreatedAt) < e.Buffer.duration(), v.now().Sub(idTime(idOf(key.Name))) < e.Buffer.duration():
+		return tooYoung // a key of a pool is older than its name
 	case v.now().Sub(key.LastUsedAt) < e.Buffer.duration():
 		return ofLate
 	case e.DryRun:

@@ -46,11 +46,11 @@ func (r record) tokenEnd() time.Time { return r.ExpiresAt.Add(clockTolerance) }
 // endToken drops the record of a token that is over, or keeps it until then, which is
 // a livesOnError. The caller holds the record's slot.
 func (b *backend) endToken(ctx context.Context, s logical.Storage, rec record) error {
-	if !b.now().Before(rec.tokenEnd()) {
+	if b.tokenIsOver(ctx, s, rec) {
 		return b.ledger(s).drop(ctx, rec)
 	}
 	lives := &livesOnError{until: rec.ExpiresAt}
-	if rec.State == revoking && rec.Due.Equal(rec.tokenEnd()) {
+	if rec.State == revoking && rec.Due.Equal(rec.tokenEnd()) && rec.Due.After(b.now()) {
 		return lives
 	}
 	if _, err := b.ledger(s).outlive(ctx, rec, lives); err != nil {
@@ -59,11 +59,28 @@ func (b *backend) endToken(ctx context.Context, s logical.Storage, rec record) e
 	return lives
 }
 
+// tokenIsOver reports whether a token has ended, by the clock of its provider too,
+// where that is known: nothing else would tell that ours is ahead.
+func (b *backend) tokenIsOver(ctx context.Context, s logical.Storage, rec record) bool {
+	if b.now().Before(rec.tokenEnd()) {
+		return false
+	}
+	conn, err := b.connection(ctx, s, rec.Config)
+	if err != nil {
+		return true
+	}
+	theirs, known := conn.transport.Now()
+	return !known || !theirs.Before(rec.ExpiresAt)
+}
+
 // outlive marks a token as revoked, until it is over. On error the record is as it
 // was.
 func (l ledger) outlive(ctx context.Context, rec record, cause error) (record, error) {
 	next := rec
 	next.State, next.Due, next.LastError = revoking, rec.tokenEnd(), cause.Error()
+	if !next.Due.After(l.now()) { // our clock is ahead of the provider's
+		next.Due = l.now().Add(retryDelay(4))
+	}
 	return l.move(ctx, rec.stored(), next)
 }
 

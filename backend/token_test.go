@@ -160,7 +160,12 @@ func TestSigningKeyIsMadeByTheEngine(t *testing.T) {
 		}
 		// The key signs for no other host.
 		m.sims["elsewhere.test"] = s
-		resp := m.do("write", "config/anthropic", "base_url", "https://elsewhere.test")
+		m.refused(400, []string{"admin_key: is never sent to a new host", "admin_key=generate"}, "write", "config/anthropic", "base_url", "https://elsewhere.test")
+		m.do("write", "config/anthropic", "admin_key", "generate") // changes nothing: a client writes it for ever
+		if after := m.do("read", "config/anthropic").Data; after["jwks"] != before["jwks"] {
+			m.t.Error("a write that moves nothing made another key")
+		}
+		resp := m.do("write", "config/anthropic", "base_url", "https://elsewhere.test", "admin_key", "generate")
 		if !strings.Contains(fmt.Sprint(resp.Warnings), "the connection has a new key") {
 			m.t.Errorf("got warnings %v", resp.Warnings)
 		}

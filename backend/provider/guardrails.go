@@ -95,7 +95,7 @@ func CheckRole(p Provider, config, role Values) error {
 func checkGuardrails(p Provider, role Values) error {
 	can := p.Guardrails()
 	for _, field := range slices.Sorted(maps.Keys(guardrailFields)) {
-		if asksFor(role, field) && !slices.Contains(can.PerKey, field) {
+		if AsksFor(role, field) && !slices.Contains(can.PerKey, field) {
 			return notEnforced(p, field)
 		}
 	}
@@ -123,8 +123,25 @@ func notEnforced(p Provider, field string) error {
 	return FieldErrorf(field, "%s", text)
 }
 
-// asksFor reports whether a role has a value for a common field.
-func asksFor(role Values, field string) bool {
+// FirstGuardrail returns the first common field that a role asks for; empty if none.
+func FirstGuardrail(role Values) string {
+	for _, field := range slices.Sorted(maps.Keys(guardrailFields)) {
+		if AsksFor(role, field) {
+			return field
+		}
+	}
+	return ""
+}
+
+// SameGuardrails reports whether two roles ask for the same bounds.
+func SameGuardrails(a, b Values) bool {
+	return slices.Equal(a.Strings(FieldModels), b.Strings(FieldModels)) && a.Float(FieldBudget) == b.Float(FieldBudget) &&
+		a.String(FieldBudgetPeriod) == b.String(FieldBudgetPeriod) &&
+		a.Int(FieldRequestsPerMinute) == b.Int(FieldRequestsPerMinute) && a.Int(FieldTokensPerMinute) == b.Int(FieldTokensPerMinute)
+}
+
+// AsksFor reports whether a role has a value for a common field.
+func AsksFor(role Values, field string) bool {
 	switch guardrailFields[field].Type {
 	case framework.TypeCommaStringSlice:
 		return len(role.Strings(field)) > 0

@@ -45,9 +45,19 @@ func mergeFields(into, from map[string]*framework.FieldSchema, name string) erro
 		if have, ok := into[field]; ok && have.Type != schema.Type {
 			return fmt.Errorf("provider %q declares field %q as %s, another as %s", name, field, schema.Type, have.Type)
 		}
-		into[field] = schema
+		into[field] = described(into[field], schema)
 	}
 	return nil
+}
+
+// described is a field with what all its providers say of it.
+func described(have, more *framework.FieldSchema) *framework.FieldSchema {
+	if have == nil || have.Description == more.Description {
+		return more
+	}
+	both := *have
+	both.Description += " " + more.Description
+	return &both
 }
 
 // Get returns the provider of a name.

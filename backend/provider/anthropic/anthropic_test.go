@@ -280,7 +280,7 @@ func newPool() *pool {
 		Server: s, ops: poolOps,
 		settings: provider.Settings{
 			AdminKey: provider.Secret(s.AdminKey()), BaseURL: baseURL,
-			Fields: provider.Values{"allowed_workspaces": []string{s.Workspace()}, "quarantine": 60},
+			Fields: provider.Values{"allowed_workspaces": []string{s.Workspace()}, "quarantine": 300},
 		},
 		role: provider.Values{"workspace_id": s.Workspace()},
 	}}

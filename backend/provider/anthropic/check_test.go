@@ -86,7 +86,9 @@ func TestCheckPool(t *testing.T) {
 		field   string
 		changes provider.Values
 	}{
-		{"", provider.Values{"quarantine": 0}},
+		{"", provider.Values{"quarantine": 120}},
+		{"quarantine", provider.Values{"quarantine": 0}},
+		{"quarantine", provider.Values{"quarantine": 119}},
 		{"", provider.Values{"quarantine": 86400, "allowed_workspaces": []any{"wrkspc_01"}}},
 		{"quarantine", provider.Values{"quarantine": -1}},
 		{"quarantine", provider.Values{"quarantine": 86401}},

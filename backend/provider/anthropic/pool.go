@@ -23,8 +23,9 @@ const (
 	// adminKeyPrefix begins every Admin API key.
 	adminKeyPrefix = "sk-ant-admin"
 	// usualQuarantine is long, for how soon the data plane refuses a key that was
-	// deactivated is not documented. Both are in seconds.
-	usualQuarantine, longestQuarantine = 600, 86400
+	// deactivated is not documented. The shortest is longer than a deactivation may be
+	// repeated, which must not meet the next holder. All are in seconds.
+	usualQuarantine, shortestQuarantine, longestQuarantine = 600, 120, 86400
 )
 
 type anthropicPool struct{}
@@ -46,7 +47,7 @@ func (anthropicPool) ConfigFields() map[string]*framework.FieldSchema {
 		},
 		fieldQuarantine: {
 			Type: framework.TypeInt, Default: usualQuarantine,
-			Description: "Anthropic: how many seconds a pooled key rests between two holders, 0 to 86400; 600 " +
+			Description: "Anthropic: how many seconds a pooled key rests between two holders, 120 to 86400; 600 " +
 				"if never written.",
 			DisplayAttrs: &framework.DisplayAttributes{Name: "Quarantine", Group: "Anthropic"},
 		},
@@ -81,8 +82,9 @@ func (anthropicPool) CheckConfig(s provider.Settings) error {
 			return provider.FieldErrorf(fieldAllowedWorkspaces, "%q is not an id; it begins with wrkspc_", provider.HideKeys(id))
 		}
 	}
-	if n := s.Fields.Int(fieldQuarantine); n < 0 || n > longestQuarantine {
-		return provider.FieldErrorf(fieldQuarantine, "%d is out of range; give 0 to %d seconds", n, longestQuarantine)
+	n := s.Fields.Int(fieldQuarantine)
+	if _, written := s.Fields[fieldQuarantine]; written && (n < shortestQuarantine || n > longestQuarantine) {
+		return provider.FieldErrorf(fieldQuarantine, "%d is out of range; give %d to %d seconds", n, shortestQuarantine, longestQuarantine)
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func TestPooledKeyIsNamedAndWorks(t *testing.T) {
 		for _, r := range w.Requests() {
 			bodies = append(bodies, string(r.Op)+r.Body)
 		}
-		if got := strings.Join(bodies, " "); got != `activate_key{"status":"active","name":"vault-one"} list_models` {
+		if got := strings.Join(bodies, " "); got != `get_key activate_key{"status":"active","name":"vault-one"} list_models` {
 			t.Errorf("got requests %s", got)
 		}
 	})
@@ -98,6 +98,7 @@ func TestPooledKeyElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newPool()
 		key := w.PlantKey(w.AddWorkspace(""), "other")
+		w.ChangeKey(key.ID, func(k *fakeanthropic.Key) { k.Status = "inactive" })
 		_, err := w.mint(t, provider.PooledKey{ID: key.ID, Secret: provider.Secret(key.Secret)}, "vault-one")
 		if !provider.IsKind(err, provider.Unavailable) || w.Alive(key.Secret) {
 			t.Errorf("got %v, and the key is alive: %t", err, w.Alive(key.Secret))
@@ -278,6 +279,18 @@ func TestKeyIsTakenInOnlyIfItStaysInactive(t *testing.T) {
 		_, err := w.client(t).(provider.PoolKeeper).TakeIn(t.Context(), provider.Ref{ID: key.ID}, key.Secret)
 		if !provider.IsKind(err, provider.Unavailable) {
 			t.Errorf("got %v, want Unavailable", err)
+		}
+	})
+}
+
+// A key that is active is somebody's, and stays as it is.
+func TestPooledKeyInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newPool()
+		key := w.PlantKey(w.Workspace(), "vault-abcd0123-bot")
+		_, err := w.mint(t, provider.PooledKey{ID: key.ID, Secret: provider.Secret(key.Secret)}, "vault-one")
+		if !provider.IsKind(err, provider.Invalid) || !w.Alive(key.Secret) || w.LiveKeys()[0].Name != key.Name {
+			t.Errorf("got %v, and the keys %+v", err, w.LiveKeys())
 		}
 	})
 }

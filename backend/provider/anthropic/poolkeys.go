@@ -63,13 +63,18 @@ type change struct {
 }
 
 // Mint activates a key of the pool, and gives it the name by which it is found if
-// the answer is lost. It is handed out once the data plane takes it.
+// the answer is lost. It is handed out once the data plane takes it. One that is
+// active already is somebody's: a person has switched it on, or a Vault that was
+// restored from a backup does not know who holds it.
 func (c *pool) Mint(ctx context.Context, spec provider.Spec) (provider.Key, error) {
 	if spec.Pooled == nil {
 		return provider.Key{}, c.refuse(opActivate, "no key of the pool was chosen; Anthropic's API creates none")
 	}
 	pooled, workspace := *spec.Pooled, spec.Role.String(fieldWorkspace)
 	asked := change{Status: statusActive, Name: spec.Name}
+	if err := c.mustBeOff(ctx, pooled); err != nil {
+		return provider.Key{}, err
+	}
 	got, err := c.change(ctx, opActivate, pooled.ID, asked, func(k *key) bool { return k.Status != "" }, pooled.Secret)
 	if err != nil {
 		return provider.Key{}, err
@@ -87,6 +92,18 @@ func (c *pool) Mint(ctx context.Context, spec provider.Spec) (provider.Key, erro
 		out.Data = map[string]string{"base_url": c.ownURL}
 	}
 	return out, nil
+}
+
+// mustBeOff refuses a key that somebody may use. Nothing was changed yet.
+func (c *pool) mustBeOff(ctx context.Context, pooled provider.PooledKey) error {
+	switch now, err := c.readKey(ctx, pooled.ID, pooled.Secret); {
+	case err != nil:
+		return err
+	case now.Status == statusActive:
+		return c.refuse(opActivate, "the key is active already, under the name "+provider.HideKeys(now.Name)+"; somebody may use it: switch it off in "+
+			"the Console")
+	}
+	return nil
 }
 
 // unlike says in what a key is not as it was asked to be.
@@ -261,7 +278,7 @@ func (c *pool) TakeIn(ctx context.Context, ref provider.Ref, secret provider.Sec
 	}
 	switch k, err = c.readKey(provider.FollowUp(ctx), ref.ID, secret); {
 	case err != nil:
-		return provider.Found{}, err
+		return provider.Found{}, c.because(err, provider.KindOf(err), opDeactivate, "the key is switched off, but that could not be confirmed; give it again")
 	case k.Status != statusInactive:
 		return provider.Found{}, c.unproven(opDeactivate, "the key is not inactive after it was deactivated")
 	}
@@ -278,6 +295,8 @@ func (k *key) mayBePooled(workspace string, secret provider.Secret) error {
 		return provider.FieldErrorf("key_id", "%s belongs to no workspace; give a key of one", k.ID)
 	case workspace != "" && k.Scope.Workspace != workspace:
 		return provider.FieldErrorf("key_id", "%s is in the workspace %s, not in %s", k.ID, k.Scope.Workspace, workspace)
+	case k.Status == statusActive && strings.HasPrefix(k.Name, "vault-"):
+		return provider.FieldErrorf("key_id", "%s is switched on under the name %s, as if an engine had handed it out; switch it off in the Console first", k.ID, provider.HideKeys(k.Name))
 	case k.Status != statusActive && k.Status != statusInactive:
 		return provider.FieldErrorf("key_id", "%s is %s; give a key that can be active", k.ID, provider.Redact(k.Status))
 	}

@@ -91,7 +91,7 @@ func (r *rule) problem(issuerID string, role provider.Values) string {
 func (c *federated) CloseRole(ctx context.Context, role provider.Values) (string, error) {
 	id, account, workspace := role.String(fieldRule), role.String(fieldAccount), role.String(fieldWorkspace)
 	if id == "" {
-		return "The role has no " + fieldRule + ": nothing mints for it.", nil
+		return "The role names no " + fieldRule + "; archive in the Console what was made for it.", nil
 	}
 	ctx = provider.Repeatable(ctx)
 	if err := c.archive(ctx, id); err != nil {
@@ -105,7 +105,7 @@ func (c *federated) CloseRole(ctx context.Context, role provider.Values) (string
 		return "", c.because(err, provider.KindOf(err), opRemoveMember, "the rule "+id+" is archived, but not all is done")
 	}
 	return done + ", unless Anthropic ends them because the service account " + account + " is no longer in the workspace " +
-		workspace + ", which it does not promise.", nil
+		workspace + ", which it does not promise. Other roles with that account mint nothing there any more, either.", nil
 }
 
 // archive archives a rule. One that is not found may be one of another organization.

@@ -141,7 +141,7 @@ func TestCloseRoleInPart(t *testing.T) {
 		}
 		w.role["federation_rule_id"] = ""
 		sent := len(w.Requests())
-		if done, err := closeRole(t.Context(), w.role); err != nil || !strings.Contains(done, "nothing mints") || len(w.Requests()) != sent {
+		if done, err := closeRole(t.Context(), w.role); err != nil || !strings.Contains(done, "names no federation_rule_id") || len(w.Requests()) != sent {
 			t.Errorf("got %q, error %v of a role without a rule", done, err)
 		}
 	})
