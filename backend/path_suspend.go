@@ -154,7 +154,7 @@ func (b *backend) suspend(ctx context.Context, req *logical.Request, d *framewor
 	if d.Get("revoke").(bool) {
 		result, err := b.killTarget(ctx, req.Storage, target{role: name}, who)
 		if err != nil {
-			closing()
+			_, _ = closing()
 			return nil, fmt.Errorf("%q is suspended, but: %w", name, err)
 		}
 		resp = result.response()
