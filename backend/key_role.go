@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"strings"
 	"time"
 
@@ -167,7 +168,7 @@ func mintsAlike(conn *connection, old, next *keyRole) bool {
 // a role from being written: then there is a warning.
 func (b *backend) checkRoleAt(ctx context.Context, conn *connection, old, next *keyRole) (warning string, err error) {
 	checker, ok := conn.client.(provider.RoleChecker)
-	if !ok || old != nil && mintsAlike(conn, old, next) {
+	if !ok || old != nil && mintsAlike(conn, old, next) && reflect.DeepEqual(old.Fields, next.Fields) {
 		return "", nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, roleCheckBudget)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -80,7 +81,7 @@ func (r *killResult) response() *logical.Response {
 	}
 	resp := &logical.Response{Data: map[string]any{"revoked": r.revoked, "queued": r.queued + r.tokens, "failed": failed}}
 	if r.tokens > 0 {
-		resp.AddWarning(fmt.Sprintf("%s cannot be revoked at the provider and may work until %s, when the last of them ends", countOf(r.tokens, "token"), rfc3339(r.lastEnd)))
+		resp.AddWarning(fmt.Sprintf("%s cannot be revoked at the provider and may work until %s, when the last of them ends", countOf(r.tokens, "token"), rfc3339(r.lastEnd.Truncate(time.Second))))
 	}
 	if alive := r.queued + len(r.failed); alive > 0 {
 		resp.AddWarning(fmt.Sprintf("%s may still work; deletion is tried again until the provider confirms it: see keys/ with state=revoking", keysOf(alive)))

@@ -228,7 +228,7 @@ func (b *backend) emptyPool(ctx context.Context, s logical.Storage, o *order, al
 	}
 	text := fmt.Sprintf("the pool of connection %q has no free key of %q: %d held, %d resting, %d retired", o.conn.name, o.rec.Scope, counts[poolHeld], counts[poolResting], counts[poolRetired])
 	if !next.IsZero() {
-		text += ", the next one free at " + rfc3339(next)
+		text += ", the next one free at " + rfc3339(next.Truncate(time.Second))
 	}
 	return refuse(http.StatusTooManyRequests, "%s; add keys by pool/%s/<key_id>, or revoke a lease", text, o.conn.name)
 }

@@ -26,7 +26,7 @@ import (
 type livesOnError struct{ until time.Time }
 
 func (e *livesOnError) Error() string {
-	return fmt.Sprintf("this provider cannot revoke a token; it ends at %s", rfc3339(e.until))
+	return fmt.Sprintf("this provider cannot revoke a token; it ends at %s", rfc3339(e.until.Truncate(time.Second)))
 }
 
 // livesOn returns what err says of a token that cannot be revoked; nil if it is
@@ -41,7 +41,7 @@ func livesOn(err error) *livesOnError {
 func tokenExpiry(end time.Time) time.Time { return end.Add(answerTime) }
 
 // tokenEnd is from when on a token is certainly over.
-func (r record) tokenEnd() time.Time { return r.ExpiresAt.Add(clockTolerance) }
+func (r record) tokenEnd() time.Time { return r.ExpiresAt.Add(tokenGrace()) }
 
 // endToken drops the record of a token that is over, or keeps it until then, which is
 // a livesOnError. The caller holds the record's slot.

@@ -119,6 +119,15 @@ func TestCloseIsOnlyForTokens(t *testing.T) {
 	})
 }
 
+// A rule that is written to a role that exists is looked at, too.
+func TestRuleOfARoleIsChecked(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.connect(anthropicShape)
+		m.federatedAdmin()
+		m.refused(400, []string{"federation_rule_id: there is no rule"}, "write", "roles/anthropic", "federation_rule_id", "fdrl_nothing")
+	})
+}
+
 func TestTokensAreNotForStaticRoles(t *testing.T) {
 	both(t, func(m *testMount) {
 		m.connect(anthropicShape)

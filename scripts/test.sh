@@ -25,7 +25,7 @@ fi
 
 if [[ $mode == all ]]; then
 	export PLUGIN_BINARY=$PWD/bin/test/vault-plugin-secrets-llm
-	scripts/build.sh "$PLUGIN_BINARY" "-X $module/backend.pendingAgeText=20s"
+	scripts/build.sh "$PLUGIN_BINARY" "-X $module/backend.pendingAgeText=20s -X $module/backend.tokenGraceText=20s"
 	VAULT_BINARY=$(scripts/vault.sh)
 	export VAULT_BINARY
 	echo "test: $("$VAULT_BINARY" version)"

@@ -62,6 +62,7 @@ type script struct {
 	server *server // nil until vaultd start
 	cliLog string  // what the CLI said on stderr, and on stdout when it failed
 
+	signing []string      // private keys of the engine's that were seen in the storage
 	stormed []*stormLease // of the last storm
 }
 
@@ -113,12 +114,13 @@ func (s *script) finish() {
 	}
 }
 
-// knownAtLast is known, of a cluster that may be about to elect a leader.
+// knownAtLast is known, of a cluster that may be about to elect a leader. It learns
+// what the logs must not hold, too.
 func (s *script) knownAtLast() error {
 	if _, err := s.server.active(); err != nil {
 		return err
 	}
-	return s.known()
+	return errors.Join(s.known(), s.learnSigning())
 }
 
 // keepLogs shows the end of the server's log, and keeps all logs where the -artifacts

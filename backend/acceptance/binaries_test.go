@@ -73,7 +73,7 @@ func findVault() (string, error) {
 func buildPlugin(file string) error {
 	const vars = pluginName + "/backend."
 	cmd := exec.Command("go", "build", "-trimpath",
-		"-ldflags", "-s -w -X "+vars+"version=v0.0.0-test -X "+vars+"pendingAgeText="+testPendingAge,
+		"-ldflags", "-s -w -X "+vars+"version=v0.0.0-test -X "+vars+"pendingAgeText="+testPendingAge+" -X "+vars+"tokenGraceText="+testPendingAge,
 		"-o", file, pluginName+"/cmd/"+pluginName)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {

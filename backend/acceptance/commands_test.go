@@ -41,6 +41,7 @@ func commands() map[string]command {
 		"known":   {run: (*script).cmdKnown, negatable: true},
 		"plugins": {run: (*script).cmdPlugins},
 		"records": {run: (*script).cmdRecords},
+		"signing": {run: (*script).cmdSigning},
 		"sim":     {run: (*script).cmdSim},
 		"storm":   {run: (*script).cmdStorm, negatable: true},
 		"vaultd":  {run: (*script).cmdVaultd},

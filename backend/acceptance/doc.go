@@ -30,10 +30,10 @@
 //
 // Each script has a Vault of its own, from vaultd start on, and one simulated account
 // of every provider, each on a loopback port of its own, in the process of the test:
-// packages fakeopenai and fakeopenrouter. All scripts run at the same time, because
-// Vault sweeps once a minute and some wait for it; those with a cluster wait for their
-// turn. A wait has an end, and what is started here ends with its script, or with the
-// test should that die.
+// packages fakeanthropic, fakelitellm, fakeopenai and fakeopenrouter. All scripts run
+// at the same time, because Vault sweeps once a minute and some wait for it; those
+// with a cluster wait for their turn. A wait has an end, and what is started here ends
+// with its script, or with the test should that die.
 //
 // Most scripts are about what is the same for all providers, and use OpenAI; those
 // about another one begin with its name. sim_test.go says how a provider is added.
@@ -43,19 +43,29 @@
 // sends each request to the node that leads, and answers 503 while none does. What
 // commands say of the leader holds of a single node too.
 //
-// At the end of every script, whatever it is about, three things must hold: each
-// live key that the engine made at any provider, admin keys included, is known to a
-// ledger; nothing at a provider was deleted by two at once; and no secret that a
-// simulator ever made is in the log of a node at trace level (which holds what the
-// plugin writes on stderr), in the audit log, in what the CLI said on stderr or in a
-// failure, or in the URL of a request to a provider.
+// At the end of every script, whatever it is about, three things must hold: each live
+// key that the engine made at any provider, admin keys included, is known to a ledger,
+// by its name, or, as tokens have none, by the id in what they were given for; nothing
+// at a provider was deleted, or switched off, by two at once; and no secret that a
+// simulator ever knew, nor a private key of the engine's own, is in the log of a node
+// at trace level (which holds what the plugin writes on stderr), in the audit log, in
+// what the CLI said on stderr or in a failure, or in the URL of a request to a
+// provider.
 //
 // # Variables
 //
 //	$ADMIN_KEY             the admin key of the simulated OpenAI organization
+//	$ANTHROPIC_ADMIN_KEY   the Admin API key of the simulated Anthropic organization
+//	$ANTHROPIC_ORG         the id of that organization
+//	$ANTHROPIC_URL         base URL of the simulated Anthropic
+//	$ANTHROPIC_WORKSPACE   a workspace of that organization
 //	$AUDIT_LOG             file of the audit device
 //	$CLI_LOG               what the CLI said on stderr, and all that an agent said
 //	$FAKE_URL              base URL of the simulated OpenAI
+//	$LITELLM_ADMIN_KEY     the first admin key of the simulated LiteLLM proxy
+//	$LITELLM_MASTER_KEY    its master key
+//	$LITELLM_TEAM          a team of the proxy
+//	$LITELLM_URL           base URL of the simulated LiteLLM
 //	$OPENROUTER_ADMIN_KEY  the management key of the simulated OpenRouter account
 //	$OPENROUTER_URL        base URL of the simulated OpenRouter
 //	$OPENROUTER_WORKSPACE  a workspace of the simulated OpenRouter account
@@ -129,6 +139,11 @@
 //     The ledger of a mount holds so many records of roles' keys, in the state
 //     pending, active or revoking if one is given. It is read from Vault's storage.
 //
+//   - signing RANGE
+//     So many private keys, of those that the engine makes and no provider knows, were
+//     ever seen in Vault's storage: by this command, which looks again, and at the end
+//     of the script. A key that a rotation replaces in between is seen by neither.
+//
 //   - sim PROVIDER WORD...
 //     Ask or change the world at a provider; see below.
 //
@@ -171,7 +186,8 @@
 //     were answered STATUS.
 //
 //   - delete KEY_ID
-//     Delete a key, as in the provider's console.
+//     Delete a key, as in the provider's console. At Anthropic it is archived,
+//     and so may be an issuer.
 //
 //   - inject OP FIELD=VALUE...
 //     Spoil requests of an operation, or of any: the fields are those of fake.Fault,
@@ -181,7 +197,7 @@
 //     Set all knobs: the fields are those of the simulator's Knobs.
 //
 //   - live RANGE
-//     So many keys exist and have not expired.
+//     So many keys exist, are switched on, and have not expired. Tokens are none.
 //
 //   - minted RANGE
 //     So many keys were ever made.
@@ -192,6 +208,49 @@
 //
 //   - reset
 //     Count requests from here on.
+//
+// # The words that only Anthropic has
+//
+// Anthropic's organization serves the providers anthropic and anthropic-pool. A key for
+// a pool is made by plant.
+//
+//   - sim anthropic account NAME VAR
+//     Make a service account that is a member of $ANTHROPIC_WORKSPACE, and set VAR to
+//     its id.
+//
+//   - sim anthropic archived RULE_ID true|false
+//     The rule is archived, or is not.
+//
+//   - sim anthropic issuer FILE VAR
+//     Make the issuer that FILE describes, as in the Console, and set VAR to its id.
+//
+//   - sim anthropic member ACCOUNT_ID true|false
+//     The service account is a member of $ANTHROPIC_WORKSPACE, or is not.
+//
+//   - sim anthropic public ISSUER_ID RANGE
+//     The issuer holds so many public keys.
+//
+//   - sim anthropic rule FILE VAR [PLACEHOLDER VALUE]...
+//     Make the rule that FILE describes, with each PLACEHOLDER replaced, as in the
+//     Console, and set VAR to its id.
+//
+//   - sim anthropic told TOKEN CLAIM VAR
+//     Set VAR to a claim of the assertion that a live token was given for; kid is the
+//     id of the key that signed it.
+//
+//   - sim anthropic tokens RANGE
+//     So many tokens were given to holders and have not expired.
+//
+// # The words that only LiteLLM has
+//
+//   - sim litellm admins RANGE
+//     So many admin keys exist and work now, without the master key.
+//
+//   - sim litellm complete SECRET MODEL STATUS
+//     A completion by the model is answered STATUS. It is bounded, and charged.
+//
+//   - sim litellm show KEY_ID FILE
+//     Write what the proxy knows of a live key to FILE, without the key.
 //
 // # The words that only OpenAI has
 //

@@ -15,46 +15,51 @@ import (
 
 // A ledgerRecord is what the scripts look at of a record.
 type ledgerRecord struct {
-	Name, State, Kind string
+	ID, Name, State, Kind string
 }
 
 // ledger reads the records of a mount from Vault's storage.
 func (sv *server) ledger(uuid string) ([]ledgerRecord, error) {
-	return sv.walk("sys/raw/logical/" + uuid + "/ledger/")
+	var all []ledgerRecord
+	err := sv.rawWalk("sys/raw/logical/"+uuid+"/ledger/", func(name, text string) error {
+		var rec ledgerRecord
+		if err := json.Unmarshal([]byte(text), &rec); err != nil {
+			return fmt.Errorf("record %s: %w", name, err)
+		}
+		all = append(all, rec)
+		return nil
+	})
+	return all, err
 }
 
-func (sv *server) walk(prefix string) ([]ledgerRecord, error) {
+// rawWalk calls visit with all that is stored below prefix.
+func (sv *server) rawWalk(prefix string, visit func(name, text string) error) error {
 	listed, err := sv.client.Logical().List(prefix)
 	if err != nil || listed == nil {
-		return nil, err
+		return err
 	}
 	names, _ := listed.Data["keys"].([]any)
-	var all []ledgerRecord
 	for _, entry := range names {
 		name, _ := entry.(string)
 		if strings.HasSuffix(name, "/") {
-			below, err := sv.walk(prefix + name)
-			if err != nil {
-				return nil, err
+			if err := sv.rawWalk(prefix+name, visit); err != nil {
+				return err
 			}
-			all = append(all, below...)
 			continue
 		}
 		stored, err := sv.client.Logical().Read(prefix + name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if stored == nil {
 			continue // gone since it was listed
 		}
-		var rec ledgerRecord
 		text, _ := stored.Data["value"].(string)
-		if err := json.Unmarshal([]byte(text), &rec); err != nil {
-			return nil, fmt.Errorf("record %s: %w", name, err)
+		if err := visit(name, text); err != nil {
+			return err
 		}
-		all = append(all, rec)
 	}
-	return all, nil
+	return nil
 }
 
 // mounts returns the plugin's mounts: path, with its slash, to uuid.
@@ -86,25 +91,34 @@ func (s *script) known() error {
 			return err
 		}
 		for _, rec := range records {
-			names[rec.Name] = true
+			names[rec.Name], names[rec.ID] = true, true
 		}
 	}
 	for _, k := range live {
 		// A key that was deleted while the ledger was read has no record either.
-		if !names[k.name] && s.alive(k.secret) {
+		if !names[k.name] && s.lives(k) {
 			return unmetf("key %s is alive, and no ledger leads to it", k.name)
 		}
 	}
 	return nil
 }
 
+// lives reports whether a key that was live is so still. A public key is for as long as
+// its issuer has it.
+func (s *script) lives(k simKey) bool {
+	if k.secret != "" {
+		return s.alive(k.secret)
+	}
+	return slices.Contains(s.engineKeys(), k)
+}
+
 // engineKeys are the live keys, at all providers, that look as if the engine had
-// made them, admin keys included.
+// made them, admin keys included. A token always does: nobody else gets any here.
 func (s *script) engineKeys() []simKey {
 	var made []simKey
 	for _, sim := range s.sims {
 		for _, k := range sim.keys() {
-			if k.live && strings.HasPrefix(k.name, "vault-") {
+			if k.live && (k.token || strings.HasPrefix(k.name, "vault-")) {
 				made = append(made, k)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -85,10 +86,7 @@ func wantText(file string, text []byte, want string) error {
 
 // checkText looks for every secret that there ever was.
 func (s *script) checkText(name string, text []byte) error {
-	at, size, err := findSecret(text, s.secrets())
-	if err != nil {
-		return err
-	}
+	at, size := findSecret(text, s.secrets())
 	if size == 0 {
 		return nil
 	}
@@ -97,28 +95,45 @@ func (s *script) checkText(name string, text []byte) error {
 	return unmetf("%s holds a secret: %s", name, bytes.ReplaceAll(line, text[at:at+size], []byte("<SECRET>")))
 }
 
-// secretPrefix begins every secret of every provider.
-const secretPrefix = "sk-"
+// secretPrefixes begin the secrets of which there may be thousands: keys and tokens
+// of every provider, and assertions, which are JWTs.
+var secretPrefixes = []string{"sk-", "eyJ"}
 
-// findSecret returns where the first of the secrets is, and its size; none has no
-// size. It reads the text once, for there may be thousands of them.
-func findSecret(text []byte, secrets []string) (at, size int, err error) {
+// findSecret returns where one of the secrets is, and its size; none has no size. It
+// reads the text once for each prefix, and once for each secret that has none.
+func findSecret(text []byte, secrets []string) (at, size int) {
+	byPrefix := map[string][]string{}
+	for _, secret := range secrets {
+		i := slices.IndexFunc(secretPrefixes, func(prefix string) bool { return strings.HasPrefix(secret, prefix) })
+		if i >= 0 {
+			byPrefix[secretPrefixes[i]] = append(byPrefix[secretPrefixes[i]], secret)
+		} else if at := bytes.Index(text, []byte(secret)); at >= 0 && secret != "" {
+			return at, len(secret)
+		}
+	}
+	for prefix, secrets := range byPrefix {
+		if at, size := findPrefixed(text, prefix, secrets); size > 0 {
+			return at, size
+		}
+	}
+	return 0, 0
+}
+
+// findPrefixed is findSecret for those with a prefix.
+func findPrefixed(text []byte, prefix string, secrets []string) (at, size int) {
 	known, sizes := map[string]bool{}, map[int]bool{}
 	for _, secret := range secrets {
-		if !strings.HasPrefix(secret, secretPrefix) {
-			return 0, 0, errors.New("a secret does not begin with " + secretPrefix)
-		}
 		known[secret], sizes[len(secret)] = true, true
 	}
-	for rest := text; ; rest = rest[len(secretPrefix):] {
-		i := bytes.Index(rest, []byte(secretPrefix))
+	for rest := text; ; rest = rest[len(prefix):] {
+		i := bytes.Index(rest, []byte(prefix))
 		if i < 0 {
-			return 0, 0, nil
+			return 0, 0
 		}
 		rest = rest[i:]
 		for size := range sizes {
 			if size <= len(rest) && known[string(rest[:size])] {
-				return len(text) - len(rest), size, nil
+				return len(text) - len(rest), size
 			}
 		}
 	}

@@ -32,6 +32,8 @@ import (
 // simulations are the providers of a script's world, by the name that a connection
 // has for them.
 var simulations = map[string]func() simulation{
+	nameAnthropic:  func() simulation { return newAnthropic() },
+	nameLiteLLM:    func() simulation { return newLiteLLM() },
 	nameOpenAI:     func() simulation { return newOpenAI() },
 	nameOpenRouter: func() simulation { return newOpenRouter() },
 }
@@ -46,8 +48,8 @@ type simulation interface {
 	// Alive reports whether the provider would take a secret now, be it that of a key
 	// or of an admin key.
 	Alive(secret string) bool
-	// Secrets are all that ever were, the first admin key's included. Each begins with
-	// secretPrefix.
+	// Secrets are all that ever were, the first admin key's included. Where there are
+	// many, each begins with one of secretPrefixes.
 	Secrets() []string
 	// DeleteKey deletes a key as a person does in the provider's console. It reports
 	// whether there was one.
@@ -74,12 +76,15 @@ type simulation interface {
 	words() map[string]word
 }
 
-// A simKey is what scripts look at of a key, a token, or a key that manages others.
-// One that the engine made has the name of its record.
+// A simKey is what scripts look at of a key, a token, or a key that manages others,
+// which may be a public one, without a secret.
+// One that the engine made has the name of its record; a token, which has no name,
+// the id of its record.
 type simKey struct {
 	id, name, secret string
 	live             bool // it exists, is not switched off, and has not expired
 	admin            bool
+	token            bool
 }
 
 // A simRequest is what scripts look at of a request.
@@ -139,9 +144,9 @@ func (s *script) deletedApart() error {
 	return errors.Join(failures...)
 }
 
-// secrets are those of all providers.
+// secrets are those of all providers, and those of which no provider knows.
 func (s *script) secrets() []string {
-	var all []string
+	all := slices.Clone(s.signing)
 	for _, sim := range s.sims {
 		all = append(all, sim.Secrets()...)
 	}
@@ -221,7 +226,9 @@ func (sim *simulator) wantTaken(want bool, secrets []string) error {
 	}
 	names := map[string]string{}
 	for _, k := range sim.keys() {
-		names[k.secret] = k.name
+		if k.secret != "" {
+			names[k.secret] = k.name
+		}
 	}
 	for _, secret := range secrets {
 		name, minted := names[secret]
@@ -326,7 +333,7 @@ func (sim *simulator) wantKeys(which string, counts func(simKey) bool, args []st
 	}
 	var names []string
 	for _, k := range sim.keys() {
-		if !k.admin && counts(k) {
+		if !k.admin && !k.token && counts(k) {
 			names = append(names, k.name)
 		}
 	}

@@ -1,7 +1,8 @@
 // Command simulator serves the simulated account of a provider on loopback, for
 // demonstrations and for trying things by hand: an OpenAI organization, unless
 // -provider says otherwise. It prints one line of JSON that tells how to reach it,
-// and serves until it is interrupted.
+// and serves until it is interrupted. What a person does in Anthropic's Console is
+// served below console_path: see console.go.
 package main
 
 import (
@@ -21,6 +22,8 @@ import (
 	"syscall"
 	"time"
 
+	fakeanthropic "vault-plugin-secrets-llm/backend/provider/fake/anthropic"
+	fakelitellm "vault-plugin-secrets-llm/backend/provider/fake/litellm"
 	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
 	fakeopenrouter "vault-plugin-secrets-llm/backend/provider/fake/openrouter"
 )
@@ -53,6 +56,8 @@ type provider struct {
 
 // providers are those of -provider.
 var providers = map[string]provider{
+	"anthropic":  {nil, simulateAnthropic},
+	"litellm":    {nil, simulateLiteLLM},
 	"openai":     {[]string{"admin-key", "project", "rate"}, simulateOpenAI},
 	"openrouter": {nil, simulateOpenRouter},
 }
@@ -73,12 +78,37 @@ func simulateOpenRouter(options) (http.Handler, string, map[string]string) {
 	return fake, "/api/v1", line
 }
 
+// demoTeam is the team of the simulated LiteLLM proxy.
+const demoTeam = "team-demo"
+
+func simulateLiteLLM(options) (http.Handler, string, map[string]string) {
+	fake := fakelitellm.New()
+	fake.AddTeam(demoTeam)
+	line := map[string]string{"admin_key": fake.AdminKey(), "master_key": fake.MasterKey(), "team_id": demoTeam}
+	return fake, "", line
+}
+
+// simulateAnthropic serves both providers of Anthropic: the Admin API key and the pool
+// key are for anthropic-pool, the service account for anthropic. The workspace is for
+// both.
+func simulateAnthropic(options) (http.Handler, string, map[string]string) {
+	fake := fakeanthropic.New()
+	account := fake.CreateServiceAccount("vault-demo")
+	fake.AddMember(fake.Workspace(), account)
+	pooled := fake.PlantKey(fake.Workspace(), "pool-demo")
+	return withConsole(fake), "", map[string]string{
+		"admin_key": fake.AdminKey(), "organization_id": fake.OrganizationID(), "workspace_id": fake.Workspace(),
+		"service_account_id": account, "pool_key_id": pooled.ID, "pool_key": pooled.Secret,
+		"console_path": consolePath,
+	}
+}
+
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("simulator", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:0", "loopback `address` to listen on")
-	flags.StringVar(&o.provider, "provider", "openai", "`name` of the provider, openai or openrouter")
+	flags.StringVar(&o.provider, "provider", "openai", "`name` of the provider: anthropic, litellm, openai or openrouter")
 	flags.StringVar(&o.adminKey, "admin-key", "", "openai: `secret` of the admin key (default random)")
 	flags.StringVar(&o.project, "project", fakeopenai.DefaultProject, "openai: `id` of the project")
 	flags.Float64Var(&o.rate, "rate", 0, "openai: admin `calls` per second, more are answered 429; 0 for no limit")

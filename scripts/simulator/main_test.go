@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -86,6 +87,61 @@ func TestOpenRouter(t *testing.T) {
 	}
 }
 
+func TestLiteLLM(t *testing.T) {
+	line := start(t, "-provider", "litellm")
+	url := line["base_url"] + "/team/info?team_id=" + line["team_id"]
+	for _, admin := range []string{line["admin_key"], line["master_key"]} {
+		if got := get(t, url, admin); got != 200 {
+			t.Errorf("GET team = %d, want 200", got)
+		}
+	}
+	if got := get(t, url, "sk-of-somebody-else"); got != 401 {
+		t.Errorf("GET team with another key = %d, want 401", got)
+	}
+}
+
+// What a read of a connection shows, with a public key, can be entered, and then a rule
+// for it.
+func TestConsoleOfAnthropic(t *testing.T) {
+	line := start(t, "-provider", "anthropic")
+	for _, name := range []string{"admin_key", "organization_id", "workspace_id", "service_account_id", "pool_key_id", "pool_key"} {
+		if line[name] == "" {
+			t.Errorf("the line has no %s", name)
+		}
+	}
+	issuer := enter(t, line["base_url"]+line["console_path"]+"/issuers", `{"name":"vault","issuer_url":"https://vault.example.com","jwks":{"type":"inline","keys":[{
+		"kty":"EC","crv":"P-256","kid":"one","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}}`)
+	rule := enter(t, line["base_url"]+line["console_path"]+"/rules", fmt.Sprintf(`{"name":"bot","issuer_id":%q,"match":{"subject_prefix":"vault-llm:*"},
+		"target":{"type":"service_account","service_account_id":%q},"workspace_id":%q,"oauth_scope":"workspace:inference"}`,
+		issuer, line["service_account_id"], line["workspace_id"]))
+	if !strings.HasPrefix(issuer, "fdis_") || !strings.HasPrefix(rule, "fdrl_") {
+		t.Errorf("issuer %q, rule %q", issuer, rule)
+	}
+	if got := enter(t, line["base_url"]+line["console_path"]+"/rules", "{}"); !strings.Contains(got, "required") {
+		t.Errorf("an empty rule: %q", got)
+	}
+}
+
+// enter posts a body and returns the answer.
+func enter(t *testing.T, url, body string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text))
+}
+
 func TestRate(t *testing.T) {
 	line := start(t, "-rate", "0.001")
 	url := line["base_url"] + "/organization/projects"
@@ -105,7 +161,7 @@ func TestRefusedArguments(t *testing.T) {
 		{"-rate -1", "-rate: "},
 		{"-rate NaN", "-rate: "},
 		{"-project=", "-project: "},
-		{"-provider acme", `-provider: "acme" is not one of [openai openrouter]`},
+		{"-provider acme", `-provider: "acme" is not one of [anthropic litellm openai openrouter]`},
 		{"-provider openrouter -project proj_shop", "-project: is not for openrouter"},
 		{"-admin sk", "flag provided but not defined"},
 		{"please", `unexpected argument "please"`},
