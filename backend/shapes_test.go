@@ -2,8 +2,10 @@ package backend
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,11 +36,12 @@ type sim struct {
 	simulator
 	live     func() []simKey
 	requests func() []simRequest
+	issuer   string // at Anthropic, of the connection; empty until there is one
 }
 
 // A simKey is a key that lives at a provider. Its name is that which the engine gave
 // it, or, for a token, the id of its record.
-type simKey struct{ id, name string }
+type simKey struct{ id, name, secret string }
 
 // A simRequest is a request that arrived at a provider.
 type simRequest struct {
@@ -64,6 +67,39 @@ type shape struct {
 	fixed bool
 	// tokens says that keys cannot be revoked.
 	tokens bool
+	// rotates is how admin keys are replaced; nil if that is done by hand.
+	rotates *adminShape
+	// static is what static roles need; nil if there are none.
+	static *staticShape
+}
+
+// An adminShape is how a provider replaces admin keys.
+type adminShape struct {
+	// ready gives the connection what a rotation needs; nil for nothing.
+	ready func(m *testMount)
+	// creates is the call that makes an admin key.
+	creates fake.Op
+	// delay makes the next admin key work nowhere, for so long or until faults and
+	// knobs are cleared.
+	delay func(s *sim, d time.Duration)
+	// ours are the admin keys that rotations made and that exist.
+	ours func(s *sim) []simKey
+	// alive reports whether an admin key works, given as it is stored.
+	alive func(s *sim, stored string) bool
+}
+
+// A staticShape is what static roles need of a provider.
+type staticShape struct {
+	// ready does what is to be done before the role is written; nil for nothing.
+	ready func(m *testMount, s *sim)
+	// delay makes new keys work nowhere, until faults and knobs are cleared or 90 s are
+	// over.
+	delay func(s *sim)
+	// plant makes a key that an operator can give to a role; nil if keys cannot be
+	// imported.
+	plant func(s *sim, name string) simKey
+	// moved are the fields of a role that change its scope; nil for none.
+	moved func(s *sim) pairs
 }
 
 // pairs are names of fields, each followed by its value.
@@ -81,6 +117,33 @@ var openAIShape = shape{
 	},
 	config: func(s *sim) pairs { return pairs{"admin_key", s.simulator.(*fakeopenai.Server).AdminKey()} },
 	role:   func(*sim) pairs { return pairs{"project_id", "proj_demo"} },
+	rotates: &adminShape{
+		creates: fakeopenai.OpCreateAdminKey,
+		delay: func(s *sim, d time.Duration) {
+			s.simulator.(*fakeopenai.Server).SetKnobs(fakeopenai.Knobs{AdminKeyDelay: d})
+		},
+		ours: func(s *sim) []simKey {
+			var ours []simKey
+			for _, a := range s.simulator.(*fakeopenai.Server).AdminKeys() {
+				if !a.Deleted && strings.HasPrefix(a.Name, namePrefix) {
+					ours = append(ours, simKey{a.ID, a.Name, a.Secret})
+				}
+			}
+			return ours
+		},
+		alive: func(s *sim, stored string) bool { return s.simulator.(*fakeopenai.Server).AdminAlive(stored) },
+	},
+	static: &staticShape{
+		ready: func(_ *testMount, s *sim) { s.simulator.(*fakeopenai.Server).AddProject("proj_other") },
+		delay: func(s *sim) {
+			s.simulator.(*fakeopenai.Server).SetKnobs(fakeopenai.Knobs{DataPlaneDelay: 90 * time.Second})
+		},
+		plant: func(s *sim, name string) simKey {
+			k := s.simulator.(*fakeopenai.Server).PlantKey("proj_demo", name)
+			return simKey{k.ID, k.Name, k.Secret}
+		},
+		moved: func(*sim) pairs { return pairs{"project_id", "proj_other"} },
+	},
 }
 
 // openRouterShape has keys whose expiry is set when they are made.
@@ -91,7 +154,7 @@ var openRouterShape = shape{
 		return &sim{
 			simulator: s,
 			live: func() []simKey {
-				return mapped(s.LiveKeys(), func(k fakeopenrouter.Key) simKey { return simKey{k.Hash, k.Name} })
+				return mapped(s.LiveKeys(), func(k fakeopenrouter.Key) simKey { return simKey{k.Hash, k.Name, k.Secret} })
 			},
 			requests: func() []simRequest {
 				return mapped(s.Requests(), func(r fakeopenrouter.Request) simRequest { return simRequest{r.Op, r.Path + "?" + r.RawQuery} })
@@ -104,6 +167,12 @@ var openRouterShape = shape{
 			"workspace_id", fakeopenrouter.DefaultWorkspace, "models", []string{"openai/gpt-4.1-mini"}, "budget", 12.5, "budget_period", "day",
 		}
 	},
+	static: &staticShape{
+		delay: func(s *sim) { s.Inject(fake.Answer(fakeopenrouter.OpReadOwnKey, http.StatusUnauthorized, 0)) },
+		moved: func(s *sim) pairs {
+			return pairs{"workspace_id", s.simulator.(*fakeopenrouter.Server).AddWorkspace(fakeopenrouter.NewID())}
+		},
+	},
 }
 
 // liteLLMShape has keys that the engine chooses.
@@ -115,7 +184,7 @@ var liteLLMShape = shape{
 		return &sim{
 			simulator: s,
 			live: func() []simKey {
-				return mapped(s.LiveKeys(), func(k fakelitellm.Key) simKey { return simKey{k.Hash, k.Alias} })
+				return mapped(s.LiveKeys(), func(k fakelitellm.Key) simKey { return simKey{k.Hash, k.Alias, k.Secret} })
 			},
 			requests: func() []simRequest {
 				return mapped(s.Requests(), func(r fakelitellm.Request) simRequest { return simRequest{r.Op, r.Path + "?" + r.RawQuery} })
@@ -128,17 +197,44 @@ var liteLLMShape = shape{
 	role: func(*sim) pairs {
 		return pairs{"team_id", "team-blue", "models", []string{"gpt-4.1-mini"}, "budget", 12.5, "budget_period", "day", "requests_per_minute", 60, "tokens_per_minute", 100_000}
 	},
+	rotates: &adminShape{
+		creates: fakelitellm.OpCreateAdminKey,
+		delay:   func(s *sim, _ time.Duration) { s.refuseAfter(fakelitellm.OpCreateAdminKey, 0) },
+		ours: func(s *sim) []simKey {
+			var ours []simKey
+			for _, k := range s.simulator.(*fakelitellm.Server).AdminKeys() {
+				if k.Secret != s.simulator.(*fakelitellm.Server).AdminKey() { // that of the operator
+					ours = append(ours, simKey{k.Hash, k.Alias, k.Secret})
+				}
+			}
+			return ours
+		},
+		alive: func(s *sim, stored string) bool { return s.Alive(stored) },
+	},
+	static: &staticShape{
+		delay: func(s *sim) { s.Inject(fake.Answer(fakelitellm.OpListModels, http.StatusUnauthorized, 0)) },
+		plant: func(s *sim, name string) simKey {
+			k := s.simulator.(*fakelitellm.Server).PlantKey("team-blue", "", name)
+			return simKey{k.Hash, k.Alias, k.Secret}
+		},
+		moved: func(s *sim) pairs {
+			s.simulator.(*fakelitellm.Server).AddTeam("team-red")
+			return pairs{"team_id", "team-red"}
+		},
+	},
 }
+
+const anthropicHost = "api.anthropic.com"
 
 // anthropicShape has tokens that nothing can revoke.
 var anthropicShape = shape{
-	name: "anthropic", host: "api.anthropic.com", secret: "auth_token", tokens: true,
+	name: "anthropic", host: anthropicHost, secret: "auth_token", tokens: true,
 	start: func(clock func() time.Time) *sim {
 		s := fakeanthropic.NewAt(clock)
 		return anthropicSim(s, func() []simKey {
 			return mapped(s.LiveTokens(), func(t fakeanthropic.Token) simKey {
 				id, _, _ := strings.Cut(t.Claims["jti"].(string), ".")
-				return simKey{id, id}
+				return simKey{id: id, name: id}
 			})
 		})
 	},
@@ -152,17 +248,64 @@ var anthropicShape = shape{
 		return pairs{"service_account_id", account, "workspace_id", org.Workspace()}
 	},
 	ready: federate,
+	rotates: &adminShape{
+		ready: func(m *testMount) {
+			m.federatedAdmin().SetKnobs(fakeanthropic.Knobs{JWKSCache: 3 * time.Minute})
+		},
+		creates: fakeanthropic.OpAddIssuerKeys,
+		// What was added is read again before it is tried.
+		delay: func(s *sim, _ time.Duration) { s.refuseAfter(fakeanthropic.OpAddIssuerKeys, 1) },
+		ours: func(s *sim) []simKey {
+			var ours []simKey
+			for _, kid := range s.kids() {
+				if strings.HasPrefix(kid, namePrefix) { // the first one is a thumbprint
+					ours = append(ours, simKey{id: kid, name: kid})
+				}
+			}
+			return ours
+		},
+		alive: func(s *sim, stored string) bool { return slices.Contains(s.kids(), workloadKid(stored)) },
+	},
+}
+
+// refuseAfter refuses everything once a call has had its effect and so many more were
+// answered.
+func (s *sim) refuseAfter(op fake.Op, more int) {
+	refuse := fake.Fault{Op: fake.OpAny, Skip: more, Status: http.StatusUnauthorized}
+	s.Inject(fake.Fault{Op: op, Times: 1, After: func() { s.Inject(refuse) }})
+}
+
+// kids are those of the keys that the connection's issuer lists.
+func (s *sim) kids() []string {
+	return mapped(s.simulator.(*fakeanthropic.Server).IssuerKeys(s.issuer), func(raw json.RawMessage) string {
+		var k struct{ Kid string }
+		if json.Unmarshal(raw, &k) != nil {
+			return ""
+		}
+		return k.Kid
+	})
+}
+
+// workloadKid is the kid of the key that signs for workloads, in a stored keyring.
+func workloadKid(stored string) string {
+	var ring struct{ Workload struct{ Kid string } }
+	if json.Unmarshal([]byte(stored), &ring) != nil {
+		return ""
+	}
+	return ring.Workload.Kid
 }
 
 // federate does at Anthropic what the reads of connection and role say.
 func federate(m *testMount, s *sim, role string) {
 	m.t.Helper()
 	org := s.simulator.(*fakeanthropic.Server)
-	issuer, err := org.CreateIssuer(fmt.Sprint(m.do("read", "config/anthropic").Data["federation_issuer"]))
-	if err != nil {
-		m.t.Fatal(err)
+	var err error
+	if s.issuer == "" {
+		if s.issuer, err = org.CreateIssuer(fmt.Sprint(m.do("read", "config/anthropic").Data["federation_issuer"])); err != nil {
+			m.t.Fatal(err)
+		}
+		m.do("write", "config/anthropic", "issuer_id", s.issuer)
 	}
-	m.do("write", "config/anthropic", "issuer_id", issuer)
 	rule, err := org.CreateRule(fmt.Sprint(m.do("read", "roles/"+role).Data["federation_rule"]))
 	if err != nil {
 		m.t.Fatal(err)
@@ -176,7 +319,7 @@ var poolShape = shape{
 	start: func(clock func() time.Time) *sim {
 		s := fakeanthropic.NewAt(clock)
 		return anthropicSim(s, func() []simKey {
-			return mapped(s.LiveKeys(), func(k fakeanthropic.Key) simKey { return simKey{k.ID, k.Name} })
+			return mapped(s.LiveKeys(), func(k fakeanthropic.Key) simKey { return simKey{k.ID, k.Name, k.Secret} })
 		})
 	},
 	config: func(s *sim) pairs {
@@ -187,6 +330,16 @@ var poolShape = shape{
 		for range 3 {
 			m.giveKey(s)
 		}
+	},
+	static: &staticShape{
+		ready: func(m *testMount, s *sim) { // as some rest while it is looked on
+			for range 5 {
+				m.giveKey(s)
+			}
+		},
+		delay: func(s *sim) { // but for the first trial, which is a part of the mint
+			s.Inject(fake.Fault{Op: fakeanthropic.OpListModels, Skip: 1, Status: http.StatusUnauthorized})
+		},
 	},
 }
 
@@ -219,7 +372,7 @@ func openAISim(s *fakeopenai.Server) *sim {
 	return &sim{
 		simulator: s,
 		live: func() []simKey {
-			return mapped(s.LiveKeys(), func(k fakeopenai.Key) simKey { return simKey{k.ID, k.Name} })
+			return mapped(s.LiveKeys(), func(k fakeopenai.Key) simKey { return simKey{k.ID, k.Name, k.Secret} })
 		},
 		requests: func() []simRequest {
 			return mapped(s.Requests(), func(r fakeopenai.Request) simRequest { return simRequest{r.Op, r.Path + "?" + r.RawQuery} })

@@ -13,7 +13,7 @@ import (
 // rules, as its read says.
 func (m *testMount) federatedAdmin() *fakeanthropic.Server {
 	m.t.Helper()
-	org := m.sim(anthropicShape).simulator.(*fakeanthropic.Server)
+	org := m.sims[anthropicHost].simulator.(*fakeanthropic.Server)
 	read := m.do("read", "config/anthropic").Data
 	issuer, err := org.CreateIssuer(fmt.Sprint(read["admin_issuer"]))
 	if err != nil {
@@ -246,6 +246,26 @@ func TestAuditOfTokens(t *testing.T) {
 			if found, ok := got[class].(map[string]any); ok && fmt.Sprint(found["count"]) != "0" {
 				m.t.Errorf("%s: got %v", class, found)
 			}
+		}
+	})
+}
+
+// The signing key that a rotation made is taken off the issuer with its connection.
+func TestDeleteAConnectionWithARotatedSigningKey(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.connect(anthropicShape)
+		m.federatedAdmin()
+		m.do("write", "rotate-root/anthropic")
+		m.do("delete", "roles/anthropic")
+		if resp := m.do("delete", "config/anthropic"); resp != nil {
+			m.t.Errorf("got warnings %v", resp.Warnings)
+		}
+		for range 40 {
+			m.advance(time.Hour)
+			m.sweep()
+		}
+		if left := m.adminRecords(); len(left) > 0 {
+			m.t.Errorf("records of admin keys without a connection: %+v", left)
 		}
 	})
 }

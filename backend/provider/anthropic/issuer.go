@@ -190,7 +190,24 @@ func (c *federated) DeleteAdmin(ctx context.Context, ref provider.Ref) error {
 			rest = append(rest, raw)
 		}
 	}
+	if len(rest) == 0 {
+		nobodys, err := nobodysKey()
+		if err != nil {
+			return c.refuse(opDropKey, "no key could be made to take the place of the last one")
+		}
+		rest = append(rest, nobodys)
+	}
 	return c.drop(ctx, ref.ID, rest)
+}
+
+// nobodysKey is a public key to which nobody has the private one. An issuer has to
+// list some key, and archiving it would have to wait for its rules.
+func nobodysKey() (json.RawMessage, error) {
+	key, err := newKey("")
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(key.public())
 }
 
 // drop writes the keys without one, and sees that it is gone.
