@@ -76,7 +76,12 @@ func (b *backend) closeRole(ctx context.Context, s logical.Storage, role string)
 		c.err = err
 		return c
 	}
-	if c.done, c.err = closer.CloseRole(ctx, stored.Fields); c.err == nil {
+	mount, err := b.mount(ctx, s)
+	if err != nil {
+		c.err = err
+		return c
+	}
+	if c.done, c.err = closer.CloseRole(ctx, provider.Holder{Mount: mount.Tag, Role: role}, stored.Fields); c.err == nil {
 		b.Logger().Info("role closed at its provider", "role", role, "config", stored.Config, "done", c.done)
 	}
 	return c

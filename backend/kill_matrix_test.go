@@ -194,12 +194,12 @@ func traceKill(t *testing.T, sh shape) (ops []opID, calls []fake.Op) {
 	ops, calls = traceCase(t, func(m *testMount) (*matrixCase, *logical.Request) {
 		c := newKillCase(m, sh)
 		if !sh.tokens {
-			want = len(c.doomed)
+			want = len(c.doomed) * max(1, sh.deletion)
 		}
 		return c.matrixCase, killRequest(m)
 	})
 	if len(calls) != want {
-		t.Fatalf("calls: %v, want %d: one for each key, and none for tokens", calls, want)
+		t.Fatalf("calls: %v, want %d: those of a deletion for each key, and none for tokens", calls, want)
 	}
 	return ops, calls
 }

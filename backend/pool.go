@@ -277,18 +277,21 @@ func (b *backend) pooledOf(ctx context.Context, s logical.Storage, rec record) (
 	return nil, nil
 }
 
-// unreserve frees a key that was certainly not switched on. One that the provider
-// refuses rests, so that others come first. It reports whether another key may do.
+// unreserve frees a key that is certainly not switched on. One that the provider
+// refuses rests, so that others come first, and so does one of which it is not certain
+// that nothing happened to it. It reports whether another key may do.
 func (b *backend) unreserve(ctx context.Context, s logical.Storage, rec record, r *reservation, cause error) (another bool) {
 	if r == nil {
 		return false
 	}
 	refused := provider.IsKind(cause, provider.Invalid) || provider.IsKind(cause, provider.NotFound)
+	// It may have been switched on and off again, by a request that is under way still.
+	touched := provider.IsKind(cause, provider.Unavailable)
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
 	err := b.changePooled(ctx, s, rec, r.entry.KeyID, func(e *poolEntry) {
 		e.Holder, e.FreedAt = r.before.Holder, r.before.FreedAt
-		if refused {
+		if refused || touched {
 			e.FreedAt, e.LastError = b.now(), provider.HideKeys(cause.Error())
 		}
 	})

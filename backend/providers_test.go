@@ -10,6 +10,7 @@ import (
 
 	"vault-plugin-secrets-llm/backend/provider/fake"
 	fakelitellm "vault-plugin-secrets-llm/backend/provider/fake/litellm"
+	fakeopenrouter "vault-plugin-secrets-llm/backend/provider/fake/openrouter"
 )
 
 // The main job, at every provider.
@@ -256,5 +257,28 @@ func TestHolderOfALiteLLMKey(t *testing.T) {
 				m.t.Errorf("got routes %v", k.AllowedRoutes)
 			}
 		}
+	})
+}
+
+// A scope that was closed, and of whose keys nothing can be proven any more, holds up
+// none of another; its records go once the provider has ended its keys.
+func TestClosedScopeHoldsUpNoOther(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		s := m.connect(openRouterShape, "ttl", 600, "max_ttl", 7200)
+		account := s.simulator.(*fakeopenrouter.Server)
+		for range 150 {
+			m.lease("creds/openrouter")
+		}
+		second := account.AddWorkspace(fakeopenrouter.NewID())
+		m.do("create", "roles/other", "config_name", "openrouter", "workspace_id", second, "ttl", 600)
+		account.DeleteWorkspace(fakeopenrouter.DefaultWorkspace)
+		m.sweepFor(25 * time.Minute) // the sweep has met those
+		lost := m.lease("creds/other")
+		m.sweepFor(22 * time.Minute) // ttl, grace and a sweep
+		if s.Alive(lost.key()) {
+			m.t.Errorf("a key whose lease was lost lives, for those of another workspace cannot be proven gone\n%s", m.log)
+		}
+		m.sweepFor(4 * time.Hour)
+		m.wantRecords(0)
 	})
 }

@@ -89,6 +89,10 @@ func (b *backend) deleteKey(ctx context.Context, s logical.Storage, rec record) 
 		b.Logger().Info("a key of a deleted connection has expired at its provider", "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID)
 		return b.ledger(s).drop(ctx, rec)
 	}
+	if provider.IsKind(err, provider.Unproven) && rec.over(b.now()) {
+		b.Logger().Info("a key of a closed scope has expired at its provider", "role", rec.Role, "config", rec.Config, "id", rec.ID, "key_id", rec.KeyID, "scope", rec.Scope)
+		return b.ledger(s).drop(ctx, rec)
+	}
 	if provider.IsKind(err, provider.NotFound) {
 		known := rec.knownFrom(conn)
 		if b.now().Before(known) {

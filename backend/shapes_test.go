@@ -65,6 +65,8 @@ type shape struct {
 	secret string
 	// fixed says that an expiry cannot be moved: a renew is Vault's alone.
 	fixed bool
+	// deletion is how many calls end a key; 0 for one.
+	deletion int
 	// tokens says that keys cannot be revoked.
 	tokens bool
 	// rotates is how admin keys are replaced; nil if that is done by hand.
@@ -315,7 +317,7 @@ func federate(m *testMount, s *sim, role string) {
 
 // poolShape has keys that are switched on and off, and no expiry.
 var poolShape = shape{
-	name: "anthropic-pool", host: "pool.anthropic.test", secret: "api_key", fixed: true,
+	name: "anthropic-pool", host: "pool.anthropic.test", secret: "api_key", fixed: true, deletion: 2,
 	start: func(clock func() time.Time) *sim {
 		s := fakeanthropic.NewAt(clock)
 		return anthropicSim(s, func() []simKey {

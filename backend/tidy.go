@@ -141,8 +141,8 @@ func (e *tidyEntry) one(ctx context.Context, v *survey, key listedKey) string {
 		return ofAdmin
 	case key.CreatedAt.IsZero():
 		return ofNoAge
-	case v.now().Sub(key.CreatedAt) < e.Buffer.duration(), v.now().Sub(idTime(idOf(key.Name))) < e.Buffer.duration():
-		return tooYoung // a key of a pool is older than its name
+	case v.now().Sub(v.madeAt(key)) < e.Buffer.duration():
+		return tooYoung
 	case v.now().Sub(key.LastUsedAt) < e.Buffer.duration():
 		return ofLate
 	case e.DryRun:
@@ -157,6 +157,14 @@ func (e *tidyEntry) one(ctx context.Context, v *survey, key listedKey) string {
 	}
 	v.Logger().Info("orphan deleted", "config", v.conn.name, "kind", key.kind, "key_id", key.ID, "name", key.Name)
 	return deleted
+}
+
+// madeAt is when a key was made, or, if it is of a pool, switched on under its name.
+func (v *survey) madeAt(key listedKey) time.Time {
+	if _, ok := v.conn.client.(provider.PoolKeeper); ok {
+		return idTime(idOf(key.Name))
+	}
+	return key.CreatedAt
 }
 
 func (e *tidyEntry) note(key listedKey, outcome string) {

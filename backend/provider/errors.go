@@ -27,6 +27,10 @@ const (
 	// Unavailable: the provider did not answer, or not in a way that can be
 	// understood, and it is known that no key was created.
 	Unavailable Kind = "unavailable"
+	// Unproven: the provider does not know the object, nor the scope that it was in:
+	// that may have been closed, or the answer comes from another account. Other
+	// objects of the connection are not concerned.
+	Unproven Kind = "not proven"
 	// Ambiguous: a create may have taken effect.
 	Ambiguous Kind = "outcome unknown"
 )

@@ -222,8 +222,9 @@ type RoleCloser interface {
 	// CloseRole ends, for good, that any key can be minted for the role, here or by
 	// whoever has stolen the admin key, and those keys of it that the provider can
 	// end. Done says, for an operator, what was done and what goes on. It is safe to
-	// repeat.
-	CloseRole(ctx context.Context, role Values) (done string, err error)
+	// repeat. Of holder, Mount and Role are set: what mints for another role is not
+	// closed, whatever the role says.
+	CloseRole(ctx context.Context, holder Holder, role Values) (done string, err error)
 }
 
 // A PoolKeeper does not create keys but makes such usable that the engine was given.

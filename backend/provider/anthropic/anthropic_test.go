@@ -188,8 +188,14 @@ func privates(key provider.Secret) (all []string) {
 	var ring map[string]json.RawMessage
 	_ = json.Unmarshal([]byte(key.Reveal()), &ring)
 	for _, raw := range ring {
-		var k struct{ D string }
-		if json.Unmarshal(raw, &k) == nil && k.D != "" {
+		var one struct{ D string }
+		var several []struct{ D string }
+		if json.Unmarshal(raw, &one) == nil && one.D != "" {
+			several = append(several, one)
+		} else if json.Unmarshal(raw, &several) != nil {
+			continue
+		}
+		for _, k := range several {
 			all = append(all, k.D)
 		}
 	}

@@ -39,6 +39,9 @@ const (
 	// clockTrust is how far the clocks may be apart before the provider's counts;
 	// Anthropic itself allows 30 seconds.
 	clockTrust = 5 * time.Second
+	// maxOver is by how much a token may live longer than asked: what assertionEnd adds,
+	// twice.
+	maxOver = 30 * time.Second
 	// longestName bounds what an assertion says of its holder, in bytes.
 	longestName = 256
 )
@@ -59,8 +62,11 @@ func (c *federated) Mint(ctx context.Context, spec provider.Spec) (provider.Key,
 	}
 	id := cmp.Or(spec.ID, spec.Name)
 	key, err := c.mintWith(ctx, ring, ring.Workload, id, spec)
-	if provider.IsKind(err, provider.Unauthorized) && ring.Previous != nil {
-		older, olderErr := c.mintWith(ctx, ring, *ring.Previous, id+".2", spec)
+	for n, previous := range ring.Previous {
+		if !provider.IsKind(err, provider.Unauthorized) {
+			break
+		}
+		older, olderErr := c.mintWith(ctx, ring, previous, fmt.Sprintf("%s.%d", id, n+2), spec)
 		if !provider.IsKind(olderErr, provider.Unauthorized) {
 			key, err = older, olderErr
 		}
@@ -83,6 +89,12 @@ func (c *federated) mintWith(ctx context.Context, ring keyring, key jwk, id stri
 	})
 	if err != nil {
 		return provider.Key{}, err
+	}
+	if most := max(spec.ExpiresAt.Sub(before), leastLifetime) + maxOver; got.life() > most {
+		return provider.Key{}, &provider.Error{
+			Kind: provider.Ambiguous, Provider: c.name, Op: opMint.name,
+			Reason: fmt.Sprintf("Anthropic made a token for %s where at most %s were asked for; nobody gets it, and nothing ends it before", got.life(), most),
+		}
 	}
 	data := map[string]string{fieldWorkspace: spec.Role.String(fieldWorkspace), fieldAccount: spec.Role.String(fieldAccount)}
 	if c.ownURL != "" {

@@ -371,3 +371,31 @@ func TestAssertionIsInNoError(t *testing.T) {
 		}
 	})
 }
+
+// Several rotations may be quicker than the exchange forgets the keys that it knew.
+func TestKeysOfSeveralRotationsServe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFederation(t)
+		w.SetKnobs(fakeanthropic.Knobs{JWKSCache: 30 * time.Minute})
+		time.Sleep(time.Hour)
+		for n := range 3 {
+			c := w.rotate(t, fmt.Sprintf("vault-next-%d", n))
+			if _, err := w.mint(t, c, fmt.Sprintf("0%d", n), time.Minute); err != nil {
+				t.Errorf("after rotation %d: %v", n+1, err)
+			}
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
+// A token that lives for longer than asked is given to nobody.
+func TestTokenThatLivesTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFederation(t)
+		w.Inject(fake.Fault{Op: fakeanthropic.OpExchange, Body: `{"access_token":"sk-ant-oat01-too-long","token_type":"Bearer","expires_in":86400}`})
+		_, err := w.mint(t, w.client(t), "01", 15*time.Minute)
+		if !provider.IsKind(err, provider.Ambiguous) || !strings.Contains(err.Error(), "24h0m0s") || strings.Contains(err.Error(), "sk-ant") {
+			t.Errorf("got %v, want Ambiguous", err)
+		}
+	})
+}

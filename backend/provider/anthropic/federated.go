@@ -144,9 +144,12 @@ func checkID(v provider.Values, field string, form *regexp.Regexp, prefix string
 	return nil
 }
 
-func (anthropic) CheckRole(_, role provider.Values) error {
+func (anthropic) CheckRole(config, role provider.Values) error {
 	if err := checkID(role, fieldRule, ruleForm, "fdrl_"); err != nil {
 		return err
+	}
+	if rule := role.String(fieldRule); rule != "" && rule == config.String(fieldAdminRule) {
+		return provider.FieldErrorf(fieldRule, "is the connection's %s; give the rule of this role", fieldAdminRule)
 	}
 	if role.String(fieldAccount) == "" {
 		return provider.FieldErrorf(fieldAccount, "is required; give the id of a service account, which begins with svac_")

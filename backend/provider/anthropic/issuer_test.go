@@ -11,6 +11,7 @@ import (
 	"vault-plugin-secrets-llm/backend/provider"
 	"vault-plugin-secrets-llm/backend/provider/fake"
 	fakeanthropic "vault-plugin-secrets-llm/backend/provider/fake/anthropic"
+	"vault-plugin-secrets-llm/backend/provider/providertest"
 )
 
 func (w *federation) rotator(t *testing.T) provider.AdminRotator {
@@ -141,7 +142,7 @@ func TestNoAdminAccess(t *testing.T) {
 		}
 		w := newFederation(t)
 		delete(w.settings.Fields, "admin_rule_id")
-		_, err := w.client(t).(provider.RoleCloser).CloseRole(t.Context(), w.role)
+		_, err := w.client(t).(provider.RoleCloser).CloseRole(t.Context(), providertest.Holder(), w.role)
 		if !provider.IsKind(err, provider.Invalid) || !strings.Contains(err.Error(), "admin_rule_id") {
 			t.Errorf("close: got %v", err)
 		}

@@ -17,15 +17,15 @@ import (
 
 // A keyring is the admin key of a connection, as JSON. It never leaves the engine:
 //
-//	{"version":1,"workload":{…JWK…},"previous":{…},"admin":{…}}
+//	{"version":1,"workload":{…JWK…},"previous":[{…}],"admin":{…}}
 type keyring struct {
 	Version int `json:"version"`
 	// Workload signs the assertions that tokens are exchanged for. A rotation
 	// replaces it.
 	Workload jwk `json:"workload"`
-	// Previous is the one before, for as long as the exchange may not know the new
-	// one yet.
-	Previous *jwk `json:"previous,omitempty"`
+	// Previous are those before, the last first: several rotations may be quicker than
+	// the exchange forgets what it has cached.
+	Previous []jwk `json:"previous,omitempty"`
 	// Admin signs the assertions for tokens of the scope org:admin. Its issuer can be
 	// changed in the Console alone, so it is never rotated.
 	Admin jwk `json:"admin"`
@@ -100,9 +100,14 @@ func (k jwk) thumbprint() string {
 	return base64url.EncodeToString(sum[:])
 }
 
+// keptKeys is how many keys that were replaced a keyring keeps.
+const keptKeys = 3
+
 // rotated is the keyring in which another key signs for workloads.
 func (r keyring) rotated(next jwk) keyring {
-	return keyring{Version: keyringVersion, Workload: next, Previous: new(r.Workload), Admin: r.Admin}
+	previous := append([]jwk{r.Workload}, r.Previous...)
+	previous = previous[:min(len(previous), keptKeys)]
+	return keyring{Version: keyringVersion, Workload: next, Previous: previous, Admin: r.Admin}
 }
 
 // secret is a keyring as it is stored.
@@ -120,9 +125,7 @@ func parseKeyring(s provider.Secret) (keyring, error) {
 		return keyring{}, errNoKeyring
 	}
 	keys := []jwk{r.Workload, r.Admin}
-	if r.Previous != nil {
-		keys = append(keys, *r.Previous)
-	}
+	keys = append(keys, r.Previous...)
 	for _, k := range keys {
 		if _, err := k.private(); err != nil || k.Kid == "" {
 			return keyring{}, errNoKeyring
@@ -151,8 +154,8 @@ func (k jwk) private() (*ecdsa.PrivateKey, error) {
 // hidden are the secrets of a keyring.
 func (r keyring) hidden() []provider.Secret {
 	hide := []provider.Secret{provider.Secret(r.Workload.D), provider.Secret(r.Admin.D)}
-	if r.Previous != nil {
-		hide = append(hide, provider.Secret(r.Previous.D))
+	for _, k := range r.Previous {
+		hide = append(hide, provider.Secret(k.D))
 	}
 	return hide
 }

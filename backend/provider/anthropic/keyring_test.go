@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func TestKeyring(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := parseKeyring(secret)
-	if err != nil || got.Workload != next || *got.Previous != ring.Workload || got.Admin != ring.Admin {
+	if err != nil || got.Workload != next || !slices.Equal(got.Previous, []jwk{ring.Workload}) || got.Admin != ring.Admin {
 		t.Errorf("a rotated keyring is not what was stored: %v", err)
 	}
 	if text := fmt.Sprintf("%+v", next.public()); strings.Contains(text, next.D) {
@@ -59,7 +60,7 @@ func TestBadKeyrings(t *testing.T) {
 		"two halves":       func(r *keyring) { r.Workload.D = other.Workload.D },
 		"no base64":        func(r *keyring) { r.Admin.D = "!" },
 		"short":            func(r *keyring) { r.Admin.D = r.Admin.D[:20] },
-		"previous is none": func(r *keyring) { r.Previous = &jwk{Kid: "x"} },
+		"previous is none": func(r *keyring) { r.Previous = []jwk{{Kid: "x"}} },
 	}
 	for what, spoil := range bad {
 		spoiled := ring

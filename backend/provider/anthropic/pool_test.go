@@ -170,8 +170,8 @@ func TestPooledKeyIsNotGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		ref := provider.Ref{ID: pooled.ID, Scope: w.Workspace()}
-		if err := newPool().client(t).Delete(t.Context(), ref); !provider.IsKind(err, provider.Unavailable) {
-			t.Errorf("another organization: got %v, want Unavailable", err)
+		if err := newPool().client(t).Delete(t.Context(), ref); !provider.IsKind(err, provider.Unproven) {
+			t.Errorf("another organization: got %v, want Unproven", err)
 		}
 		w.Inject(fake.Answer(fakeanthropic.OpDeactivateKey, http.StatusNotFound, 0))
 		for _, op := range []fake.Op{"", fakeanthropic.OpGetKey} {
@@ -291,6 +291,31 @@ func TestPooledKeyInUse(t *testing.T) {
 		_, err := w.mint(t, provider.PooledKey{ID: key.ID, Secret: provider.Secret(key.Secret)}, "vault-one")
 		if !provider.IsKind(err, provider.Invalid) || !w.Alive(key.Secret) || w.LiveKeys()[0].Name != key.Name {
 			t.Errorf("got %v, and the keys %+v", err, w.LiveKeys())
+		}
+	})
+}
+
+// A key that somebody has archived stays archived, and is nobody's any more.
+func TestArchivedKeyStaysArchived(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newPool()
+		w.SetKnobs(fakeanthropic.Knobs{ArchivedIsReversible: true})
+		pooled := w.Pool()
+		key, err := w.mint(t, pooled, "vault-one")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.ChangeKey(pooled.ID, func(k *fakeanthropic.Key) { k.Status = "archived" })
+		if err := w.client(t).Delete(t.Context(), provider.Ref{ID: key.ID, Scope: w.Workspace()}); err != nil {
+			t.Errorf("got %v of a key that is archived", err)
+		}
+		if _, err := w.mint(t, pooled, "vault-two"); !provider.IsKind(err, provider.Invalid) {
+			t.Errorf("got %v of a key that is archived, want a refusal", err)
+		}
+		for _, k := range w.Server.Keys() {
+			if k.ID == pooled.ID && k.Status != "archived" {
+				t.Errorf("the key is %s", k.Status)
+			}
 		}
 	})
 }

@@ -102,6 +102,8 @@ func (c *pool) mustBeOff(ctx context.Context, pooled provider.PooledKey) error {
 	case now.Status == statusActive:
 		return c.refuse(opActivate, "the key is active already, under the name "+provider.HideKeys(now.Name)+"; somebody may use it: switch it off in "+
 			"the Console")
+	case now.Status != statusInactive: // it is not documented that it could not be switched on
+		return c.refuse(opActivate, "the key is "+provider.Redact(now.Status)+"; take it out of the pool")
 	}
 	return nil
 }
@@ -148,9 +150,16 @@ func (c *pool) undo(ctx context.Context, pooled provider.PooledKey, why error) e
 	return c.because(why, kind, opActivate, "the key was deactivated again after a failure")
 }
 
-// Delete deactivates a key. One that is not active is gone.
+// Delete deactivates a key. One that is not active is gone, and stays what it is: to
+// write inactive might bring an archived one back.
 func (c *pool) Delete(ctx context.Context, ref provider.Ref) error {
-	err := c.deactivate(ctx, ref.ID)
+	now, err := c.readKey(ctx, ref.ID)
+	if err == nil {
+		if now.Status != statusActive {
+			return nil
+		}
+		err = c.deactivate(ctx, ref.ID)
+	}
 	if provider.IsKind(err, provider.Invalid) || provider.IsKind(err, provider.NotFound) {
 		return c.settle(ctx, ref, err)
 	}
@@ -182,8 +191,8 @@ func (c *pool) settle(ctx context.Context, ref provider.Ref, err error) error {
 	}
 	switch _, unknown := c.readWorkspace(ctx, ref.Scope); {
 	case provider.IsKind(unknown, provider.NotFound):
-		return c.unproven(opDeactivate, "Anthropic answers not found, but does not know the workspace either; is the admin "+
-			"key of another organization?")
+		return c.because(unknown, provider.Unproven, opDeactivate, "Anthropic answers not found, but does not know the workspace either; is "+
+			"the admin key of another organization?")
 	case unknown != nil:
 		return unknown
 	}
@@ -273,7 +282,7 @@ func (c *pool) TakeIn(ctx context.Context, ref provider.Ref, secret provider.Sec
 	if err := k.mayBePooled(ref.Scope, secret); err != nil {
 		return provider.Found{}, err
 	}
-	if err := c.deactivate(ctx, ref.ID, secret); err != nil {
+	if err := c.switchOff(ctx, k, secret); err != nil {
 		return provider.Found{}, err
 	}
 	switch k, err = c.readKey(provider.FollowUp(ctx), ref.ID, secret); {
@@ -282,7 +291,32 @@ func (c *pool) TakeIn(ctx context.Context, ref provider.Ref, secret provider.Sec
 	case k.Status != statusInactive:
 		return provider.Found{}, c.unproven(opDeactivate, "the key is not inactive after it was deactivated")
 	}
-	return found(*k), nil
+	return found(*k), c.awaitRefusal(ctx, secret)
+}
+
+// switchOff deactivates a key that is active.
+func (c *pool) switchOff(ctx context.Context, k *key, secret provider.Secret) error {
+	if k.Status != statusActive {
+		return nil
+	}
+	return c.deactivate(ctx, k.ID, secret)
+}
+
+// awaitRefusal waits until the data plane refuses a key that is switched off. One that
+// it goes on taking may be another key than its hint says, which shows but a few
+// characters.
+func (c *pool) awaitRefusal(ctx context.Context, secret provider.Secret) error {
+	ctx, cancel := context.WithTimeout(provider.FollowUp(ctx), patience)
+	defer cancel()
+	for pause := firstTry; ; pause = min(2*pause, lastTry) {
+		err := c.VerifyKey(ctx, secret)
+		if provider.IsKind(err, provider.Unauthorized) || provider.IsKind(err, provider.Forbidden) {
+			return nil
+		}
+		if !sleep(ctx, pause) {
+			return c.unproven(opTryKey, "the key is switched off, yet it still works; if that lasts, key and key_id are not of one key, else write it again")
+		}
+	}
 }
 
 // mayBePooled refuses a key that is another than it is said to be, or that can never

@@ -42,12 +42,7 @@ func (c *federated) CheckRoleAt(ctx context.Context, role provider.Values) error
 	if id == "" || c.config.String(fieldAdminRule) == "" {
 		return nil
 	}
-	path, ok := segment(id)
-	if !ok {
-		return c.refuse(opGetRule, "that is not the id of a rule")
-	}
-	r, err := adminDo(ctx, c, request{op: opGetRule, path: rulesPath + path},
-		func(r *rule) bool { return r.ID == id && r.Scope != "" && r.IssuerID != "" })
+	r, err := c.readRule(ctx, id)
 	if provider.IsKind(err, provider.NotFound) {
 		return provider.FieldErrorf(fieldRule, "there is no rule %q in this organization", id)
 	}
@@ -58,6 +53,25 @@ func (c *federated) CheckRoleAt(ctx context.Context, role provider.Values) error
 		return provider.FieldErrorf(fieldRule, "the rule %s %s; a read of the role shows how it should be", id, problem)
 	}
 	return nil
+}
+
+func (c *federated) readRule(ctx context.Context, id string) (*rule, error) {
+	path, ok := segment(id)
+	if !ok {
+		return nil, c.refuse(opGetRule, "that is not the id of a rule")
+	}
+	return adminDo(ctx, c, request{op: opGetRule, path: rulesPath + path},
+		func(r *rule) bool { return r.ID == id && r.Scope != "" && r.IssuerID != "" })
+}
+
+// mustBeRuleOf refuses to close what mints for another role: who may write a role may
+// not close those of others by it.
+func (c *federated) mustBeRuleOf(ctx context.Context, id, subject string) error {
+	r, err := c.readRule(ctx, id)
+	if err == nil && r.Match.Subject != subject {
+		err = c.refuse(opArchiveRule, "the rule "+id+" is not for this role alone, by its subject_prefix; archive it in the Console if it is to end")
+	}
+	return err
 }
 
 const rulesPath = "/v1/organizations/federation_rules/"
@@ -88,12 +102,15 @@ func (r *rule) problem(issuerID string, role provider.Values) string {
 
 // CloseRole archives the role's rule, which stops every exchange by it, and takes the
 // service account out of the workspace. Whether that ends tokens is not documented.
-func (c *federated) CloseRole(ctx context.Context, role provider.Values) (string, error) {
+func (c *federated) CloseRole(ctx context.Context, holder provider.Holder, role provider.Values) (string, error) {
 	id, account, workspace := role.String(fieldRule), role.String(fieldAccount), role.String(fieldWorkspace)
 	if id == "" {
 		return "The role names no " + fieldRule + "; archive in the Console what was made for it.", nil
 	}
 	ctx = provider.Repeatable(ctx)
+	if err := c.mustBeRuleOf(ctx, id, subjectPrefix(holder.Mount, holder.Role)+"*"); err != nil {
+		return "", err
+	}
 	if err := c.archive(ctx, id); err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package anthropic_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -102,7 +103,7 @@ func TestCloseRole(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			done, err := c.(provider.RoleCloser).CloseRole(t.Context(), w.role)
+			done, err := c.(provider.RoleCloser).CloseRole(t.Context(), providertest.Holder(), w.role)
 			if err != nil || !strings.Contains(done, w.rule) || !strings.Contains(done, "work until they expire") || !strings.Contains(done, w.account) {
 				t.Errorf("got %q, error %v", done, err)
 			}
@@ -119,7 +120,10 @@ func TestCloseRole(t *testing.T) {
 func TestCloseRoleInPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFederation(t)
-		closeRole := w.client(t).(provider.RoleCloser).CloseRole
+		closer := w.client(t).(provider.RoleCloser)
+		closeRole := func(ctx context.Context, role provider.Values) (string, error) {
+			return closer.CloseRole(ctx, providertest.Holder(), role)
+		}
 		w.Inject(fake.Fault{Op: fakeanthropic.OpArchiveRule, Times: 1, Status: http.StatusOK, Body: `{"id":"` + w.rule + `","archived_at":null}`})
 		if _, err := closeRole(t.Context(), w.role); !provider.IsKind(err, provider.Unavailable) {
 			t.Errorf("got %v of a rule that is not archived, want Unavailable", err)
@@ -196,4 +200,22 @@ func TestPublished(t *testing.T) {
 	if got := publisher.Publish(provider.Settings{AdminKey: "nonsense"}, "m7k2"); len(got) != 0 {
 		t.Errorf("got %v of no keyring", got)
 	}
+}
+
+// A role closes no rule but its own, whatever it names.
+func TestCloseRoleOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFederation(t)
+		other := providertest.Holder()
+		other.Role = "team-b/bot"
+		for what, rule := range map[string]string{"another role's": w.rule, "the admin rule": w.adminRule} {
+			w.role["federation_rule_id"] = rule
+			_, err := w.client(t).(provider.RoleCloser).CloseRole(t.Context(), other, w.role)
+			if !provider.IsKind(err, provider.Invalid) || w.RuleArchived(rule) || !w.IsMember(w.Workspace(), w.account) {
+				t.Errorf("%s: got %v; archived: %t", what, err, w.RuleArchived(rule))
+			}
+		}
+		w.role["federation_rule_id"] = w.adminRule
+		wantField(t, anthropic.New().CheckRole(w.settings.Fields, w.role), "federation_rule_id")
+	})
 }

@@ -32,9 +32,10 @@ type client struct {
 	// other field.
 	Secrets []provider.Secret
 
-	http    *http.Client
-	baseURL string // of calls
-	ownURL  string // that the operator gave; empty if none
+	transport *provider.Transport
+	http      *http.Client
+	baseURL   string // of calls
+	ownURL    string // that the operator gave; empty if none
 }
 
 // What OpenRouter's API can do. It moves no expiry, replaces no management key,
@@ -51,11 +52,12 @@ var (
 // it can do.
 func (openRouter) Connect(s provider.Settings, t *provider.Transport) (provider.Client, error) {
 	return &client{
-		Admin:   s.AdminKey,
-		Secrets: []provider.Secret{s.AdminKey},
-		http:    t.HTTPClient(),
-		baseURL: strings.TrimSuffix(cmp.Or(s.BaseURL, defaultBaseURL), "/"),
-		ownURL:  s.BaseURL,
+		Admin:     s.AdminKey,
+		Secrets:   []provider.Secret{s.AdminKey},
+		transport: t,
+		http:      t.HTTPClient(),
+		baseURL:   strings.TrimSuffix(cmp.Or(s.BaseURL, defaultBaseURL), "/"),
+		ownURL:    s.BaseURL,
 	}, nil
 }
 

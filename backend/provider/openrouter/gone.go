@@ -22,8 +22,8 @@ func (c *client) confirmGone(ctx context.Context, ref provider.Ref, err error) e
 	}
 	switch unknown := c.readWorkspace(ctx, ref.Scope); {
 	case provider.IsKind(unknown, provider.NotFound):
-		return unproven(opDeleteKey, "OpenRouter answers not found, but does not know the workspace either; was it deleted, or "+
-			"is the management key of another account?")
+		return because(unknown, provider.Unproven, opDeleteKey, "OpenRouter answers not found, but does not know the workspace either; "+
+			"was it deleted, or is the management key of another account?")
 	case unknown != nil:
 		return unknown
 	}

@@ -34,6 +34,8 @@ type guardrail struct {
 	ID     string   `json:"id"`
 	Name   string   `json:"name"`
 	Models []string `json:"allowed_models"`
+	// Workspace is empty where it is not shown.
+	Workspace string `json:"workspace_id"`
 }
 
 // guardrailName tells a list of models, in any order.
@@ -56,7 +58,7 @@ func (c *client) ensureGuardrail(ctx context.Context, workspace string, models [
 		switch {
 		case err != nil:
 			return "", fromSetup(err)
-		case rail.Name != want:
+		case rail.Name != want, rail.Workspace != "" && rail.Workspace != workspace:
 		case !rail.allows(models):
 			return "", refuse(opListGuardrails, fmt.Sprintf("guardrail %s (%s) was changed and no longer allows just the "+
 				"models of the role; rename it or restore it", want, rail.ID))
@@ -77,15 +79,17 @@ func (c *client) ensureGuardrail(ctx context.Context, workspace string, models [
 		return "", fromSetup(err)
 	}
 	if !res.Data.allows(models) {
-		return "", unproven(opCreateGuardrail, "the guardrail was made with other models than asked")
+		return "", unproven(opCreateGuardrail, "the guardrail was made with other models than asked: "+strings.Join(res.Data.Models, ", ")+
+			"; give the role those names, if they are the same")
 	}
 	return res.Data.ID, nil
 }
 
-// allows reports whether a guardrail allows a list of models, as far as can be told:
-// OpenRouter may show a model by another name than it was given, so that only their
-// number counts. No models at all means that it allows every one.
-func (g guardrail) allows(models []string) bool { return len(g.Models) == len(models) }
+// allows reports whether a guardrail allows just the models of a list. No models at all
+// means that it allows every one.
+func (g guardrail) allows(models []string) bool {
+	return slices.Equal(slices.Sorted(slices.Values(g.Models)), slices.Sorted(slices.Values(models)))
+}
 
 // fromSetup is what an error means that came before there was a key: "not found"
 // is about no key.

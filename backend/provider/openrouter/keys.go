@@ -29,6 +29,7 @@ type key struct {
 	Workspace string      `json:"workspace_id"`
 	CreatedAt time.Time   `json:"created_at"`
 	ExpiresAt time.Time   `json:"expires_at"`
+	OwnKeys   bool        `json:"include_byok_in_limit"`
 }
 
 // A newKey is what is asked for.
@@ -56,7 +57,7 @@ func (c *client) Mint(ctx context.Context, spec provider.Spec) (provider.Key, er
 			return provider.Key{}, err
 		}
 	}
-	asked := newKey{Name: spec.Name, Workspace: workspace, ExpiresAt: expiry(spec.ExpiresAt)}
+	asked := newKey{Name: spec.Name, Workspace: workspace, ExpiresAt: expiry(c.theirs(spec.ExpiresAt))}
 	if budget := spec.Role.Float(provider.FieldBudget); budget != 0 {
 		asked.Limit, asked.OwnKeys = json.Number(strconv.FormatFloat(budget, 'f', -1, 64)), true
 		asked.Reset = resets[spec.Role.String(provider.FieldBudgetPeriod)]
@@ -72,7 +73,7 @@ func (c *client) Mint(ctx context.Context, spec provider.Spec) (provider.Key, er
 	}
 	// A key exists: what follows must not end because the caller has gone.
 	ctx = provider.FollowUp(ctx)
-	if problem := asked.unlike(res.Data); problem != "" {
+	if problem := asked.unlike(res.Data, c.theirs(spec.ExpiresAt)); problem != "" {
 		return provider.Key{}, c.undo(ctx, res.Data, unproven(opCreateKey, problem))
 	}
 	if rail != "" {
@@ -88,18 +89,41 @@ func (c *client) Mint(ctx context.Context, spec provider.Spec) (provider.Key, er
 }
 
 // unlike says in what a new key is not bounded as it was asked to be.
-func (n newKey) unlike(k key) string {
+func (n newKey) unlike(k key, until time.Time) string {
 	limit, _ := n.Limit.Float64()
 	got, _ := k.Limit.Float64()
 	switch {
 	case got != limit || (n.Limit == "") != (k.Limit == ""):
 		return "the key was made with another budget than asked"
+	case n.OwnKeys && !k.OwnKeys:
+		return "the key was made with a budget that leaves out what provider keys of your own are charged"
+	case k.ExpiresAt.IsZero():
+		return "the key was made without an expiry"
+	case k.ExpiresAt.Sub(until).Abs() > maxOff:
+		return "the key was made with another expiry than asked"
 	case n.Reset != k.Reset:
 		return "the key was made with another budget period than asked"
 	case k.Workspace != "" && k.Workspace != n.Workspace:
 		return "the key was made in another workspace than asked"
 	}
 	return ""
+}
+
+// maxOff is by how much an expiry may differ from what was asked: it is rounded.
+const maxOff = time.Minute
+
+// clockTrust is how far the clocks may be apart before OpenRouter's counts: it is the
+// one that ends a key.
+const clockTrust = 30 * time.Second
+
+// theirs is a time of ours as OpenRouter's clock will show it.
+func (c *client) theirs(at time.Time) time.Time {
+	if now, known := c.transport.Now(); known {
+		if off := time.Until(now); off.Abs() > clockTrust {
+			return at.Add(off)
+		}
+	}
+	return at
 }
 
 // undo deletes a key that must not be handed out, and returns why. Only where the

@@ -101,7 +101,7 @@ func TestKeysAreBounded(t *testing.T) {
 func TestGuardrailIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, c := newWorld(t)
-		w.SetKnobs(fakeopenrouter.Knobs{CanonicalModels: true, PageSize: 2})
+		w.SetKnobs(fakeopenrouter.Knobs{PageSize: 2})
 		for i := range 5 {
 			role := bounded()
 			models := role.Strings("models")
@@ -129,10 +129,12 @@ func TestGuardrailWasChanged(t *testing.T) {
 		if _, err := mint(t, c, bounded(), "vault-one"); err != nil {
 			t.Fatal(err)
 		}
-		w.SetModels(w.Guardrails()[0].ID, nil)
-		_, err := mint(t, c, bounded(), "vault-two")
-		if !provider.IsKind(err, provider.Invalid) || !strings.Contains(err.Error(), "changed") {
-			t.Errorf("got %v, want a refusal", err)
+		for _, models := range [][]string{nil, {model, "openai/gpt-5"}, {model}} {
+			w.SetModels(w.Guardrails()[0].ID, models)
+			_, err := mint(t, c, bounded(), "vault-two")
+			if !provider.IsKind(err, provider.Invalid) || !strings.Contains(err.Error(), "changed") {
+				t.Errorf("%v: got %v, want a refusal", models, err)
+			}
 		}
 		if n := len(w.LiveKeys()); n != 1 {
 			t.Errorf("got %d keys, want 1", n)
@@ -312,12 +314,12 @@ func TestKeyIsNotGone(t *testing.T) {
 
 		other := &world{fakeopenrouter.NewAt(time.Now, fakeopenrouter.NewID()), plain()}
 		stranger := connect(t, other.Settings(), other.RoundTripper())
-		if err := stranger.Delete(t.Context(), ref); !provider.IsKind(err, provider.Unavailable) {
-			t.Errorf("another account: got %v, want Unavailable", err)
+		if err := stranger.Delete(t.Context(), ref); !provider.IsKind(err, provider.Unproven) {
+			t.Errorf("another account: got %v, want Unproven", err)
 		}
 		w.DeleteWorkspace(workspace)
-		if err := c.Delete(t.Context(), ref); !provider.IsKind(err, provider.Unavailable) {
-			t.Errorf("a deleted workspace: got %v, want Unavailable", err)
+		if err := c.Delete(t.Context(), ref); !provider.IsKind(err, provider.Unproven) {
+			t.Errorf("a deleted workspace: got %v, want Unproven", err)
 		}
 	})
 }
@@ -376,4 +378,20 @@ func TestRateLimitOfAKeyPausesNothing(t *testing.T) {
 			t.Errorf("waited %s", waited)
 		}
 	})
+}
+
+// A key that would not end by itself, or of which a budget leaves something out, is not
+// handed out.
+func TestKeyWithoutItsBounds(t *testing.T) {
+	for what, knobs := range map[string]fakeopenrouter.Knobs{
+		"expiry": {IgnoreExpiry: true}, "limit": {IgnoreLimit: true}, "reset": {IgnoreReset: true}, "models": {CanonicalModels: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w, c := newWorld(t)
+			w.SetKnobs(knobs)
+			if _, err := mint(t, c, bounded(), "vault-one"); err == nil || len(w.LiveKeys()) > 0 {
+				t.Errorf("%s: got %v, and %d keys", what, err, len(w.LiveKeys()))
+			}
+		})
+	}
 }

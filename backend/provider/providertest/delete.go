@@ -74,7 +74,7 @@ func deleteRepeated(b *bench) {
 func deleteGivesUp(b *bench) {
 	key := b.mint("vault-test-one")
 	b.breaks(Delete, Fault{Status: http.StatusInternalServerError})
-	b.wantKind(b.delete(key), provider.Unavailable)
+	b.wantKind(b.delete(key), provider.Unproven, provider.Unavailable)
 	if !b.Alive(key.Secret.Reveal()) {
 		b.Error("the key does not live")
 	}
@@ -102,14 +102,14 @@ func deleteSpoiled(b *bench) {
 			continue
 		}
 		if err := b.delete(key); err != nil {
-			b.wantKind(err, provider.Unavailable, provider.NotFound)
+			b.wantKind(err, provider.Unproven, provider.Unavailable, provider.NotFound)
 		}
 		b.wantKeys(0)
 	}
 	key := b.mint("vault-test-undone")
 	for _, body := range []string{"{}", "null", "[]", `"ok"`, `{"deleted":false}`, `{"deleted":"true"}`, ""} {
 		if b.Break(Delete, Fault{Status: http.StatusOK, Body: body, HTML: body == "", Times: 1}) {
-			b.wantKind(b.delete(key), provider.Unavailable)
+			b.wantKind(b.delete(key), provider.Unproven, provider.Unavailable)
 		}
 	}
 	b.wantKeys(1)

@@ -60,7 +60,7 @@ func closes(run func(closer)) func(*bench) {
 
 func (c closer) close() error {
 	c.Helper()
-	done, err := c.CloseRole(c.Context(), c.Role())
+	done, err := c.CloseRole(c.Context(), Holder(), c.Role())
 	if (done == "") == (err == nil) {
 		c.Errorf("got %q, error %v, want one of them", done, err)
 	}
