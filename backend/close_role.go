@@ -100,16 +100,3 @@ func (b *backend) roleCloser(ctx context.Context, s logical.Storage, role string
 	closer, _ := conn.client.(provider.RoleCloser)
 	return closer, stored, nil
 }
-
-// mayClose refuses to close a role whose provider cannot: in an incident, that must
-// not look like success. What else is wrong is told when everything else is done.
-func (b *backend) mayClose(ctx context.Context, s logical.Storage, name string) error {
-	if subtree(name) {
-		return nil
-	}
-	closer, stored, err := b.roleCloser(ctx, s, name)
-	if err == nil && stored != nil && closer == nil {
-		return badField("close", "is not for the provider of role %q, at which every key can be revoked: give revoke=true", name)
-	}
-	return nil
-}

@@ -174,6 +174,9 @@ func (b *backend) writePooled(ctx context.Context, req *logical.Request, d *fram
 		return nil, err
 	}
 	defer release()
+	if _, _, err := b.poolKeeper(ctx, req.Storage, config); err != nil {
+		return nil, err
+	}
 	known, err := b.mayTakeIn(ctx, req.Storage, next)
 	if err != nil {
 		return nil, err
@@ -267,6 +270,9 @@ func (b *backend) mayTakeIn(ctx context.Context, s logical.Storage, next *poolEn
 	if err != nil {
 		return nil, err
 	}
+	if len(recs) > 0 && recs[0].Kind == admin {
+		return nil, badField("api_key", "is the admin key of connection %q", recs[0].Config)
+	}
 	if len(recs) > 0 {
 		return nil, badField("api_key", "is in use by role %q of connection %q, whose record is %s", recs[0].Role, recs[0].Config, recs[0].ID)
 	}
@@ -297,18 +303,27 @@ func (b *backend) remember(ctx context.Context, s logical.Storage, next *poolEnt
 	return nil
 }
 
-// takeIn switches a key off at the provider and stores it.
-func (b *backend) takeIn(ctx context.Context, s logical.Storage, next *poolEntry) error {
-	conn, err := b.connection(ctx, s, next.config)
+// poolKeeper returns a connection that has a pool.
+func (b *backend) poolKeeper(ctx context.Context, s logical.Storage, config string) (*connection, provider.PoolKeeper, error) {
+	conn, err := b.connection(ctx, s, config)
 	if errors.Is(err, errNoConnection) {
-		return errNoSuchConnection(next.config)
+		return nil, nil, errNoSuchConnection(config)
 	}
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	keeper, ok := conn.client.(provider.PoolKeeper)
 	if !ok {
-		return badField("config", "is a connection to provider %q, which makes keys itself; a pool is for those that cannot", conn.provider.Name())
+		return nil, nil, badField("config", "is a connection to provider %q, which makes keys itself; a pool is for those that cannot", conn.provider.Name())
+	}
+	return conn, keeper, nil
+}
+
+// takeIn switches a key off at the provider and stores it.
+func (b *backend) takeIn(ctx context.Context, s logical.Storage, next *poolEntry) error {
+	conn, keeper, err := b.poolKeeper(ctx, s, next.config)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, verifyBudget)
 	defer cancel()

@@ -139,11 +139,6 @@ func (b *backend) suspend(ctx context.Context, req *logical.Request, d *framewor
 		return nil, err
 	}
 	closes := d.Get("close").(bool)
-	if closes {
-		if err := b.mayClose(ctx, req.Storage, name); err != nil {
-			return nil, err
-		}
-	}
 	if err := b.storeSuspension(ctx, req, d, name); err != nil {
 		return nil, err
 	}
@@ -203,7 +198,7 @@ func addClosed(resp *logical.Response, closed []closedRole) {
 		resp.AddWarning(fmt.Sprintf("%s could not be closed at the provider; see closed, and repeat this", countOf(failed, "role")))
 	}
 	if len(closed) == 0 {
-		resp.AddWarning("nothing was closed: no role of that name is stored whose provider could be asked; close at the provider what minted for it")
+		resp.AddWarning("nothing was closed: there is no role of that name whose provider can be asked for it. Where every key can be revoked, revoke=true is enough; else end at the provider what mints for it")
 	}
 }
 

@@ -373,6 +373,10 @@ func (e *poolEntry) warnRetired(resp *logical.Response) {
 // pooledAnswer is the answer to a lookup of a key that nobody holds.
 func pooledAnswer(e *poolEntry) *logical.Response {
 	resp := &logical.Response{Data: recordData(record{Config: e.config, KeyID: e.KeyID, Scope: e.Scope, Kind: pooledKind, CreatedAt: e.AddedAt, owner: e.By})}
+	if !e.RetiredAt.IsZero() {
+		e.warnRetired(resp)
+		return resp
+	}
 	resp.AddWarning("the key is in a pool and nobody holds it: it is switched off at the provider; revoke it to have it never handed out again")
 	return resp
 }

@@ -1,12 +1,15 @@
 package litellm_test
 
 import (
+	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"vault-plugin-secrets-llm/backend/provider"
+	"vault-plugin-secrets-llm/backend/provider/fake"
 	fakelitellm "vault-plugin-secrets-llm/backend/provider/fake/litellm"
 )
 
@@ -101,6 +104,55 @@ func TestMintAdminCopies(t *testing.T) {
 		}
 		wantKind(t, w, "try", with(t, w, key.Secret.Reveal()).TryAdmin(t.Context(), key.ID), "")
 	})
+}
+
+// An admin key that may do less than was asked for is deleted again.
+func TestOtherAdminKeyIsDeleted(t *testing.T) {
+	for what, knobs := range map[string]fakelitellm.Knobs{
+		"team": {DefaultTeam: team}, "models": {IgnoreModels: true}, "routes": {IgnoreRoutes: true}, "expiry": {IgnoreExpiry: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w, _ := newWorld(t, plain())
+			present := w.PlantAdminKey("present")
+			w.ChangeKey(present.Hash, func(k *fakelitellm.Key) {
+				k.AllowedRoutes, k.Models = []string{"management_routes"}, []string{model}
+			})
+			w.SetKnobs(knobs)
+			for left, kind := range []provider.Kind{provider.Unavailable, provider.Ambiguous} {
+				if kind == provider.Ambiguous {
+					w.Inject(fake.Answer(fakelitellm.OpDeleteKey, http.StatusForbidden, 0))
+				}
+				before := len(w.Server.AdminKeys())
+				_, err := with(t, w, present.Secret).MintAdmin(t.Context(), fmt.Sprint("vault-admin-", left), time.Now().Add(time.Hour))
+				wantKind(t, w, what, err, kind)
+				if n := len(w.Server.AdminKeys()) - before; n != left {
+					t.Errorf("%s: left %d admin keys, want %d", what, n, left)
+				}
+			}
+		})
+	}
+}
+
+// An admin key whose creation was refused may exist, as any key.
+func TestRefusedAdminKeyMayExist(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusNotFound} {
+		for _, readable := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				w, c := newWorld(t, plain())
+				w.Inject(fake.Fault{Op: fakelitellm.OpCreateAdminKey, Status: status, AfterEffect: true})
+				want := provider.Kind("")
+				if !readable {
+					w.Inject(fake.Answer(fakelitellm.OpReadKey, http.StatusNotFound, 0))
+					want = provider.Ambiguous
+				}
+				key, err := c.(provider.AdminRotator).MintAdmin(t.Context(), "vault-admin-one", time.Time{})
+				wantKind(t, w, fmt.Sprint(status), err, want)
+				if readable != w.AdminAlive(key.Secret.Reveal()) {
+					t.Errorf("%d: got key %q, which does not live", status, key.ID)
+				}
+			})
+		}
+	}
 }
 
 // A database that lags behind does not make a new admin key a master key.

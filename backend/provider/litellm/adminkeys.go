@@ -114,13 +114,41 @@ func (c *client) MintAdmin(ctx context.Context, name string, expires time.Time) 
 		asked.Duration = duration(expires)
 	}
 	made, err := c.create(ctx, opCreateAdmin, asked)
+	if err != nil && !provider.IsKind(err, provider.Ambiguous) { // a lost one is found by its name
+		made, err = c.rescue(ctx, opCreateAdmin, asked, err)
+	}
 	if err != nil {
 		return provider.Key{}, err
 	}
-	if made.User != asked.User || made.Alias != name {
-		return provider.Key{}, c.undo(ctx, opCreateAdmin, idOf(secret), unproven(opCreateAdmin, "the key was made for another user than asked, or under another alias"))
+	if problem := asked.unlikeAdmin(*made); problem != "" {
+		return provider.Key{}, c.undo(ctx, opCreateAdmin, idOf(secret), unproven(opCreateAdmin, problem))
 	}
 	return provider.Key{ID: idOf(secret), Secret: secret, ExpiresAt: made.ExpiresAt.Time}, nil
+}
+
+// unlikeAdmin says in what a new admin key is not as it was asked for. One that is
+// bounded where the present one is not may do less, and the engine would be left with
+// it. An earlier expiry than asked is taken: it is answered, and the engine knows then
+// when to rotate.
+func (n newKey) unlikeAdmin(k key) string {
+	what := ""
+	switch {
+	case k.Alias != n.Alias:
+		what = "alias"
+	case k.User != n.User:
+		what = "user"
+	case k.Team != n.Team:
+		what = "team"
+	case !sameTexts(k.Models, n.Models):
+		what = "list of models"
+	case !sameTexts(k.Routes, n.Routes):
+		what = "list of allowed_routes"
+	case n.Duration != "" && k.ExpiresAt.IsZero():
+		return withoutExpiry
+	default:
+		return ""
+	}
+	return otherwise(what)
 }
 
 // DeleteAdmin deletes an admin key. "Not found" is checked before it is returned,

@@ -28,8 +28,9 @@ type client struct {
 	// is Admin, because package fmt hides them in no other field.
 	Secrets []provider.Secret
 
-	http    *http.Client
-	baseURL string
+	http      *http.Client
+	transport *provider.Transport
+	baseURL   string
 }
 
 // What LiteLLM's API can do. It knows no principals that are made and deleted for
@@ -47,10 +48,11 @@ var (
 // it can do.
 func (liteLLM) Connect(s provider.Settings, t *provider.Transport) (provider.Client, error) {
 	return &client{
-		Admin:   s.AdminKey,
-		Secrets: []provider.Secret{s.AdminKey},
-		http:    t.HTTPClient(),
-		baseURL: strings.TrimRight(s.BaseURL, "/"),
+		Admin:     s.AdminKey,
+		Secrets:   []provider.Secret{s.AdminKey},
+		http:      t.HTTPClient(),
+		transport: t,
+		baseURL:   strings.TrimRight(s.BaseURL, "/"),
 	}, nil
 }
 
@@ -90,6 +92,8 @@ func always(v any) body { return func() any { return v } }
 type told struct {
 	Message string `json:"message"`
 	Type    string `json:"type"`
+
+	cut bool // it is a success that breaks off, or is no JSON at all
 }
 
 // do makes one call. A body of nil is none. What it returns is valid, or an
@@ -113,23 +117,26 @@ func inWords[T any](ctx context.Context, c *client, op operation, query url.Valu
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode >= 200 && resp.StatusCode < 300 {
+	success := resp.StatusCode >= 200 && resp.StatusCode < 300
+	if err == nil && success {
 		out := new(T)
 		if json.Unmarshal(upTo(raw, op.enough), out) == nil && valid(out) {
 			return out, told{}, nil
 		}
 	}
 	words := reason(raw)
+	words.cut = success && !json.Valid(raw)
 	call.Response, call.Reason = resp, words.Message
 	failed := provider.Classify(call)
-	failed.Kind = words.means(failed.Kind)
+	failed.Kind = words.means(op, failed.Kind)
 	return nil, words, failed
 }
 
 // means corrects what a status seems to mean. LiteLLM answers 401 to a key that is
 // good but too weak, and to an update of a key that does not exist; and 400, in
-// older versions, to a key that has expired.
-func (w told) means(kind provider.Kind) provider.Kind {
+// older versions, to a key that has expired. No other call than the update answers
+// so about the key that it asks for: elsewhere it is about the one that calls.
+func (w told) means(op operation, kind provider.Kind) provider.Kind {
 	switch {
 	case w.Type == "expired_key":
 		return provider.Unauthorized
@@ -137,7 +144,7 @@ func (w told) means(kind provider.Kind) provider.Kind {
 		return kind
 	case strings.Contains(w.Message, "Only proxy admin can be used"):
 		return provider.Forbidden
-	case strings.Contains(w.Message, "user key does not exist in db"):
+	case op == opExtendKey && strings.Contains(w.Message, "user key does not exist in db"):
 		return provider.NotFound
 	}
 	return kind

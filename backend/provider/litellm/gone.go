@@ -11,7 +11,9 @@ import (
 // redeployed, and so does a proxy with another database.
 //
 //   - The team must be there, which proves the right database. Where there is none,
-//     the proxy must still answer its admin: another deployment does not know the key.
+//     that database must know the admin key: a virtual key is in one database only.
+//     The master key is in none, and every proxy that has the same takes it: with it,
+//     nothing is proven of keys without a team.
 //   - Reading the key must say "not found" too, in LiteLLM's own words.
 //   - An admin key must be missing from the list of them, too, and its user be there.
 //
@@ -32,20 +34,37 @@ func (c *client) confirmGone(ctx context.Context, op operation, ref provider.Ref
 // witness fails unless the proxy proves to be the right one.
 func (c *client) witness(ctx context.Context, op operation, scope string) error {
 	if scope == noTeam || scope == "" {
-		_, err := c.page(ctx, opListKeys, nil, 1, 1)
-		return fromWitness(op, err, "LiteLLM answers not found, but does not find its keys either; does base_url lead elsewhere?")
+		return c.ownWitness(ctx, op)
 	}
 	return fromWitness(op, c.getTeam(ctx, scope), "LiteLLM answers not found, but does not know the team either; was it deleted, "+
 		"or is this another proxy?")
 }
 
+// ownWitness fails unless the database knows the admin key.
+func (c *client) ownWitness(ctx context.Context, op operation) error {
+	switch k, err := c.own(ctx); {
+	case provider.IsKind(err, provider.NotFound):
+		return unproven(op, "something answers not found, but not as LiteLLM does; does base_url lead elsewhere?")
+	case err != nil:
+		return err
+	case k == nil:
+		return scopeUnknown(op, "LiteLLM answers not found, but the master key does not prove that this is the right database; write an "+
+			"admin virtual key to the connection instead")
+	}
+	return nil
+}
+
 // fromWitness is what it means that a witness failed.
 func fromWitness(op operation, err error, unknown string) error {
 	if provider.IsKind(err, provider.NotFound) {
-		return unproven(op, unknown)
+		return scopeUnknown(op, unknown)
 	}
 	return err
 }
+
+// scopeUnknown is an error about a scope that is not known where it is asked for, so
+// that nothing is proven of its keys.
+func scopeUnknown(op operation, problem string) error { return fail(op, provider.Unproven, problem) }
 
 // confirmUnreadable returns gone, which is a "not found", if reading says so too.
 func (c *client) confirmUnreadable(ctx context.Context, op operation, id string, gone error) error {

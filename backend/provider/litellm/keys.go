@@ -19,6 +19,10 @@ var (
 	opExtendKey = operation{name: "extend key", method: http.MethodPost, path: "/key/update"}
 )
 
+// clockTrust is how far the clocks may be apart before LiteLLM's counts; its answers
+// tell the time in whole seconds, and take a while.
+const clockTrust = 5 * time.Second
+
 // A key is what LiteLLM shows of one.
 type key struct {
 	Token     string   `json:"token"` // its id; not shown of one that was asked for by it
@@ -139,7 +143,7 @@ func (c *client) Extend(ctx context.Context, ref provider.Ref, until time.Time) 
 	switch {
 	case err != nil:
 		return time.Time{}, err
-	case !now.ExpiresAt.IsZero() && !time.Now().Before(now.ExpiresAt.Time):
+	case !now.ExpiresAt.IsZero() && !c.now().Before(now.ExpiresAt.Time):
 		return time.Time{}, refuse(opExtendKey, "the key has expired")
 	}
 	moved, err := c.update(ctx, ref.ID, until)
@@ -155,6 +159,14 @@ func (c *client) Extend(ctx context.Context, ref provider.Ref, until time.Time) 
 		return time.Time{}, unproven(opExtendKey, "the key was left without an expiry")
 	}
 	return moved.ExpiresAt.Time, nil
+}
+
+// now is the time by which LiteLLM judges a key, as far as its answers tell.
+func (c *client) now() time.Time {
+	if theirs, known := c.transport.Now(); known && time.Until(theirs).Abs() > clockTrust {
+		return theirs
+	}
+	return time.Now()
 }
 
 // update asks for another expiry, and returns the key as LiteLLM shows it then.

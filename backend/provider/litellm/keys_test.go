@@ -2,7 +2,10 @@ package litellm_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -68,7 +71,7 @@ func TestKeyIsNotGone(t *testing.T) {
 			for _, broken := range [][]fake.Op{
 				{fakelitellm.OpDeleteKey},
 				{fakelitellm.OpDeleteKey, fakelitellm.OpReadKey},
-				{fakelitellm.OpDeleteKey, fakelitellm.OpReadKey, fakelitellm.OpGetTeam, fakelitellm.OpListKeys},
+				{fakelitellm.OpDeleteKey, fakelitellm.OpReadKey, fakelitellm.OpGetTeam, fakelitellm.OpReadOwnKey},
 			} {
 				synctest.Test(t, func(t *testing.T) {
 					w, c := newWorld(t, role)
@@ -81,7 +84,10 @@ func TestKeyIsNotGone(t *testing.T) {
 					if len(role) > 0 {
 						scope = team
 					}
-					wantKind(t, w, fmt.Sprint(broken), c.Delete(t.Context(), ref(key, scope)), provider.Unavailable)
+					err := c.Delete(t.Context(), ref(key, scope))
+					if !provider.IsKind(err, provider.Unproven) {
+						wantKind(t, w, fmt.Sprint(broken), err, provider.Unavailable)
+					}
 					if !w.Alive(key.Secret.Reveal()) {
 						t.Error("the key does not live")
 					}
@@ -96,10 +102,79 @@ func TestKeyIsNotGoneFromAnotherProxy(t *testing.T) {
 		w, c := newWorld(t, bounded())
 		key := mustMint(t, w, c)
 		settings, base := w.Stranger()
-		wantKind(t, w, "stranger", connect(t, settings, base).Delete(t.Context(), ref(key, team)), provider.Unavailable)
+		wantKind(t, w, "stranger", connect(t, settings, base).Delete(t.Context(), ref(key, team)), provider.Unproven)
 		w.DeleteTeam(team)
-		wantKind(t, w, "deleted team", c.Delete(t.Context(), ref(key, team)), provider.Unavailable)
+		wantKind(t, w, "deleted team", c.Delete(t.Context(), ref(key, team)), provider.Unproven)
 	})
+}
+
+// The master key may be that of every proxy, so that it proves no database.
+func TestMasterKeyProvesNothingGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, c := newWorld(t, plain())
+		key := mustMint(t, w, c)
+		w.DeleteKey(key.ID)
+		for what, kind := range map[string]provider.Kind{w.MasterKey(): provider.Unproven, w.AdminKey(): provider.NotFound} {
+			c := with(t, w, what).(provider.Client)
+			wantKind(t, w, "delete", c.Delete(t.Context(), ref(key, "no-team")), kind)
+			_, err := c.(provider.KeyReader).ReadKey(t.Context(), ref(key, "no-team"), key.Secret)
+			wantKind(t, w, "read", err, kind)
+			_, err = c.(provider.Extender).Extend(t.Context(), ref(key, "no-team"), time.Now().Add(time.Hour))
+			wantKind(t, w, "extend", err, kind)
+		}
+	})
+}
+
+// What an update says of a key that does not exist is, elsewhere, said of the key that
+// calls.
+func TestUnknownKeyElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, c := newWorld(t, bounded())
+		key := mustMint(t, w, c)
+		const body = `{"error":{"message":"Authentication Error: invalid user key - user key does not exist in db","type":"auth_error"}}`
+		for _, op := range []fake.Op{fakelitellm.OpDeleteKey, fakelitellm.OpReadKey} {
+			w.Inject(fake.Fault{Op: op, Status: http.StatusUnauthorized, Body: body})
+		}
+		wantKind(t, w, "delete", c.Delete(t.Context(), ref(key, team)), provider.Unauthorized)
+		_, err := c.(provider.KeyReader).ReadKey(t.Context(), ref(key, team), key.Secret)
+		wantKind(t, w, "read", err, provider.Unauthorized)
+	})
+}
+
+// dated adds to each answer what time it is at the proxy.
+type dated struct {
+	http.RoundTripper
+	clock func() time.Time
+}
+
+func (d dated) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := d.RoundTripper.RoundTrip(req)
+	if err == nil {
+		resp.Header.Set("Date", d.clock().UTC().Format(http.TimeFormat))
+	}
+	return resp, err
+}
+
+// Whether a key has expired is told by the clock of the proxy.
+func TestExtendByTheClockOfTheProxy(t *testing.T) {
+	for skew, after := range map[time.Duration]time.Duration{4 * time.Minute: 61 * time.Minute, -4 * time.Minute: 58 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			clock := func() time.Time { return time.Now().Add(skew) }
+			w := worldOf(fakelitellm.NewAt(clock), plain())
+			c := connect(t, w.Settings(), dated{w.RoundTripper(), clock})
+			key := mustMint(t, w, c)
+			time.Sleep(after)
+			_, err := c.(provider.Extender).Extend(t.Context(), ref(key, "no-team"), time.Now().Add(time.Hour))
+			want := provider.Kind("")
+			if skew > 0 {
+				want = provider.Invalid
+			}
+			wantKind(t, w, skew.String(), err, want)
+			if alive := w.Alive(key.Secret.Reveal()); alive != (want == "") {
+				t.Errorf("%s: alive: %t", skew, alive)
+			}
+		})
+	}
 }
 
 // An id that is a key is part of no address, whatever somebody has written.
@@ -191,6 +266,96 @@ func TestFindMissesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Keys may be so large that an answer holds few of them, or one.
+func TestFindReadsLargeKeys(t *testing.T) {
+	for size, count := range map[int]int{30_000: 120, 600_000: 5} {
+		synctest.Test(t, func(t *testing.T) {
+			w, c := newWorld(t, plain())
+			for i := range count {
+				large := w.PlantKey("", "", fmt.Sprint(i))
+				w.ChangeKey(large.Hash, func(k *fakelitellm.Key) { k.Metadata = map[string]any{"note": strings.Repeat("x", size)} })
+			}
+			n := 0
+			for _, err := range c.Find(t.Context(), "no-team") {
+				if n++; err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n != count {
+				t.Errorf("got %d keys, want %d", n, count)
+			}
+		})
+	}
+}
+
+// cutting breaks off lists of more than some keys, and does something before each.
+type cutting struct {
+	http.RoundTripper
+	most   int
+	before func()
+}
+
+func (c cutting) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !strings.HasSuffix(req.URL.Path, "/key/list") {
+		return c.RoundTripper.RoundTrip(req)
+	}
+	c.before()
+	resp, err := c.RoundTripper.RoundTrip(req)
+	if size, _ := strconv.Atoi(req.URL.Query().Get("size")); err == nil && size > c.most {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, 100), resp.Body}
+	}
+	return resp, err
+}
+
+// Keys that are deleted between two small pages make none of the others missed.
+func TestSmallPagesMissNothing(t *testing.T) {
+	for _, most := range []int{1, 2, 3, 6, 12} {
+		synctest.Test(t, func(t *testing.T) {
+			w := worldOf(fakelitellm.New(), plain())
+			for i := range 130 {
+				w.PlantKey("", "", fmt.Sprint(i))
+			}
+			var found []string
+			requests, deleted := 0, 0
+			c := connect(t, w.Settings(), cutting{w.RoundTripper(), most, func() {
+				if requests++; requests%7 == 0 && deleted < min(len(found), 12) {
+					w.DeleteKey(found[deleted])
+					deleted++
+				}
+			}})
+			for key, err := range c.Find(t.Context(), "no-team") {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if slices.Contains(found, key.ID) {
+					t.Errorf("%d a page: key %s came twice", most, key.Name)
+				}
+				found = append(found, key.ID)
+			}
+			if len(found) != 130 || deleted == 0 {
+				t.Errorf("%d a page: got %d keys, want 130; %d were deleted meanwhile", most, len(found), deleted)
+			}
+		})
+	}
+}
+
+// What is no list is none in any size.
+func TestFindGivesUpOnNonsense(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := worldOf(fakelitellm.New(), plain())
+		c := connect(t, w.Settings(), cutting{w.RoundTripper(), 0, func() {}})
+		for _, err := range c.Find(t.Context(), "no-team") {
+			wantKind(t, w, "nonsense", err, provider.Unavailable)
+		}
+		if n := w.Server.Count(fakelitellm.OpListKeys); n != 7 {
+			t.Errorf("asked %d times, want 7", n)
+		}
+	})
 }
 
 func TestFindReadsLongLists(t *testing.T) {

@@ -126,7 +126,7 @@ func (c *client) Mint(ctx context.Context, spec provider.Spec) (provider.Key, er
 	asked := request(spec, secret)
 	made, err := c.create(ctx, opCreateKey, asked)
 	if err != nil {
-		made, err = c.rescue(ctx, asked, err)
+		made, err = c.rescue(ctx, opCreateKey, asked, err)
 	}
 	if err != nil {
 		return provider.Key{}, err
@@ -154,22 +154,22 @@ func (c *client) create(ctx context.Context, op operation, asked newKey) (*key, 
 
 // rescue looks for a key whose creation failed with err, and returns it if it is
 // there. That it is not there proves nothing, for the request may still be under
-// way: then err stands, and the engine looks for its name. A refusal may be the
-// answer to a request that something on the way has sent a second time; it is
-// believed once LiteLLM says that there is no such key.
-func (c *client) rescue(ctx context.Context, asked newKey, err error) (*key, error) {
+// way: then err stands, and the engine looks for its name. A refusal, or a "not
+// found", may be the answer to a request that something on the way has sent a second
+// time; it is believed once LiteLLM says, in its own words, that there is no such key.
+func (c *client) rescue(ctx context.Context, op operation, asked newKey, err error) (*key, error) {
 	kind := provider.KindOf(err)
 	if kind != provider.Ambiguous && kind != provider.Invalid && kind != provider.NotFound {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(provider.FollowUp(ctx), lookPatience)
 	defer cancel()
-	made, unread := c.getKey(ctx, idOf(provider.Secret(asked.Key)))
+	made, words, unread := c.lookUp(ctx, idOf(provider.Secret(asked.Key)))
 	switch {
 	case unread == nil:
 		return made, nil
-	case kind == provider.Invalid && !provider.IsKind(unread, provider.NotFound):
-		return nil, because(err, provider.Ambiguous, opCreateKey, "the key was refused, but may exist")
+	case kind != provider.Ambiguous && !words.unknownKey():
+		return nil, because(err, provider.Ambiguous, op, "the key was refused, but may exist")
 	}
 	return nil, err
 }
@@ -198,7 +198,7 @@ func (n newKey) unlike(k key, until time.Time) string {
 	case !bounds(n.TPM, k.TPM):
 		what = "number of tokens per minute"
 	case k.ExpiresAt.IsZero():
-		return "the key was made without an expiry"
+		return withoutExpiry
 	case k.ExpiresAt.Sub(until).Abs() > maxLate:
 		return fmt.Sprintf("the key was made to expire at %s, not at %s as asked; do the clocks agree?",
 			k.ExpiresAt.UTC().Format(time.RFC3339), until.UTC().Format(time.RFC3339))
@@ -206,6 +206,13 @@ func (n newKey) unlike(k key, until time.Time) string {
 	if what == "" {
 		return ""
 	}
+	return otherwise(what)
+}
+
+const withoutExpiry = "the key was made without an expiry"
+
+// otherwise is the problem with a key that is not as it was asked for.
+func otherwise(what string) string {
 	return "the key was made with another " + what + " than asked; has the proxy default_key_generate_params of its own?"
 }
 

@@ -49,7 +49,7 @@ func (c *client) tryAdmin(ctx context.Context, id string) error {
 	case !listed:
 		return unproven(opListAdmins, "it does not list itself yet")
 	}
-	if _, err := c.page(ctx, opListKeys, nil, 1, 1); err != nil {
+	if _, _, err := c.page(ctx, opListKeys, nil, 1, 1); err != nil {
 		return err
 	}
 	return c.tryWrites(ctx)

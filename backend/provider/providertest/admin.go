@@ -373,7 +373,7 @@ func adminBlip(r rotator) {
 			for _, move := range append(moves, DeleteAdmin) {
 				r.breaks(move, blip)
 			}
-			r.wantKind(r.deleteAdmin(key.ID), provider.Unavailable)
+			r.wantKind(r.deleteAdmin(key.ID), provider.Unproven, provider.Unavailable)
 		}
 		r.Mend()
 		r.breaks(DeleteAdmin, blip)
@@ -427,7 +427,7 @@ func adminStranger(r rotator) {
 		r.Fatal(err)
 	}
 	ref := provider.Ref{ID: key.ID, Scope: r.adminScope()}
-	r.wantKind(r.note(stranger.(provider.AdminRotator).DeleteAdmin(r.Context(), ref)), provider.Unavailable)
+	r.wantKind(r.note(stranger.(provider.AdminRotator).DeleteAdmin(r.Context(), ref)), provider.Unproven, provider.Unavailable)
 	if !r.AdminAlive(key.Secret.Reveal()) {
 		r.Error("the admin key does not live")
 	}

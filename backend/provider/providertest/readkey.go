@@ -166,7 +166,7 @@ func readBlip(b *bench) {
 				b.breaks(move, f)
 			}
 			_, err := b.readKey(key, key.Secret)
-			b.wantKind(err, provider.Unavailable)
+			b.wantKind(err, provider.Unproven, provider.Unavailable)
 		}
 	}
 	for status, kind := range map[int]provider.Kind{
@@ -196,7 +196,7 @@ func readStranger(b *bench) {
 		b.Fatal(err)
 	}
 	_, err = stranger.(provider.KeyReader).ReadKey(b.Context(), b.ref(key), key.Secret)
-	b.wantKind(b.note(err), provider.Unavailable)
+	b.wantKind(b.note(err), provider.Unproven, provider.Unavailable)
 }
 
 func readEchoed(b *bench) {

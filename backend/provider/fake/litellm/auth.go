@@ -48,9 +48,13 @@ func (s *Server) authoriseLocked(c *call) *refusal {
 
 // mayLocked refuses what a key may not do that works.
 func (s *Server) mayLocked(c *call) *refusal {
-	if len(c.key.AllowedRoutes) > 0 && !slices.ContainsFunc(c.key.AllowedRoutes, c.within) {
+	routes := c.key.AllowedRoutes
+	if c.key.weak {
+		routes = []string{"info_routes"}
+	}
+	if len(routes) > 0 && !slices.ContainsFunc(routes, c.within) {
 		return &refusal{http.StatusForbidden, "auth_error", "None", fmt.Sprintf("Virtual key is not allowed to call this route. "+
-			"Only allowed to call routes: ['%s']. Tried to call route: %s", strings.Join(c.key.AllowedRoutes, "', '"), c.path)}
+			"Only allowed to call routes: ['%s']. Tried to call route: %s", strings.Join(routes, "', '"), c.path)}
 	}
 	role := s.users[c.key.UserID]
 	if c.plane != management || role == RoleAdmin || role == RoleViewer && c.method == http.MethodGet {

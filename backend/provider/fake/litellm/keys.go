@@ -31,6 +31,7 @@ type Key struct {
 type key struct {
 	Key
 	planted   bool // by a person, long ago: known everywhere
+	weak      bool // may only read, and does not show it
 	deletedAt time.Time
 	uses      []use
 }
@@ -169,6 +170,7 @@ func (s *Server) createKey(c *call) (any, *refusal) {
 	}
 	s.treatLocked(c, &k)
 	made := s.addLocked(k)
+	made.weak = c.knobs.WeakAdminKeys && s.users[k.UserID] == RoleAdmin
 	return made.with(object{"key": k.Secret, "token": made.Hash, "token_id": made.Hash, "soft_budget": nil}), nil
 }
 
@@ -223,9 +225,6 @@ func (s *Server) treatLocked(c *call, k *Key) {
 	}
 	if last := c.now.Add(c.knobs.AdminMaxLife); c.knobs.AdminMaxLife > 0 && (k.ExpiresAt.IsZero() || k.ExpiresAt.After(last)) {
 		k.ExpiresAt = last
-	}
-	if c.knobs.WeakAdminKeys {
-		k.AllowedRoutes = []string{"info_routes"}
 	}
 }
 

@@ -92,7 +92,7 @@ type Knobs struct {
 	IgnoreExpiry, IgnoreModels, IgnoreBudget, IgnorePeriod, IgnoreRates, IgnoreRoutes bool
 	// AdminMaxLife bounds the life of new admin keys; 0 does not.
 	AdminMaxLife time.Duration
-	// WeakAdminKeys makes admin keys that may only read.
+	// WeakAdminKeys makes admin keys that may only read, which nothing shows.
 	WeakAdminKeys bool
 
 	// ExpiredStatus is what an expired key is answered; 0 means 400, as older
