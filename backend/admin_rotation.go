@@ -290,6 +290,13 @@ func (b *backend) rotateNow(ctx context.Context, s logical.Storage, config strin
 	if entry == nil {
 		return nil, errNoSuchConnection(config)
 	}
+	conn, err := b.connection(ctx, s, config)
+	if err == nil {
+		_, err = conn.rotator()
+	}
+	if err != nil { // no rotation has failed: there is none
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rotationBudget)
 	defer cancel()
 	m := b.adminMove(s, config, entry)

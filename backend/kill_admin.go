@@ -42,7 +42,7 @@ func (b *backend) killAdmin(ctx context.Context, s logical.Storage, rec record) 
 		return nil, badRequest(fmt.Sprintf("connection %q does not have this admin key any more, and it was not made here, so nothing here deletes it; delete it at the provider", rec.Config))
 	}
 	if now.ID == entry.AdminRecord || now.KeyID != "" && now.KeyID == entry.AdminKeyID {
-		return nil, badRequest(fmt.Sprintf("this is the admin key that connection %q uses; replace it first (write rotate-root/%s), then revoke it again: without it no key of the connection could be deleted", rec.Config, rec.Config))
+		return nil, badRequest(fmt.Sprintf("this is the admin key that connection %q uses; replace it first (write rotate-root/%s, or another admin_key to config/%s where the provider makes none), then revoke it again: without it no key of the connection could be deleted", rec.Config, rec.Config, rec.Config))
 	}
 	if !m.deletable(*now) {
 		return nil, badRequest(fmt.Sprintf("admin key %s cannot be deleted here now: it is being tried by a rotation, or its id at the provider is not known; wait, or delete it at the provider", cmp.Or(now.KeyID, now.ID)))

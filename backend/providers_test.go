@@ -282,3 +282,18 @@ func TestClosedScopeHoldsUpNoOther(t *testing.T) {
 		m.wantRecords(0)
 	})
 }
+
+// Where no API makes admin keys, asking for one is no failure that stays.
+func TestRotationThatThereIsNot(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.connect(openRouterShape)
+		m.refused(400, []string{"cannot make admin keys; rotate it by hand: write the new key to config/openrouter"}, "write", "rotate-root/openrouter")
+		if got := m.do("read", "config/openrouter").Data["last_error"]; got != "" {
+			m.t.Errorf("last_error: %v", got)
+		}
+		if got := m.do("read", "audit/openrouter").Data["overdue"].(map[string]any); fmt.Sprint(got["count"]) != "0" {
+			m.t.Errorf("overdue: %v", got)
+		}
+		m.refused(400, []string{"rotation_period: is not for provider"}, "write", "config/openrouter", "rotation_period", "24h")
+	})
+}
