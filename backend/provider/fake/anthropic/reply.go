@@ -54,7 +54,7 @@ func (c *call) refusalReply(r *refusal) *fake.Reply {
 // successReply is spoiled as the call's fault wants it.
 func (c *call) successReply(answer any) *fake.Reply {
 	out := &fake.Reply{Status: http.StatusOK, ContentType: fake.JSONType}
-	out.Body = c.encode(spoil(answer, c.fault.Corrupt))
+	out.Body = c.encodeSpoiled(answer, c.fault.Corrupt)
 	out.Spoil(c.fault)
 	return out
 }
@@ -75,74 +75,17 @@ func (c *call) faultReply() *fake.Reply {
 	return out
 }
 
-func (c *call) encode(answer any) []byte {
-	if !c.knobs.NoGrease {
-		answer = grease(answer, c.seq)
+func (c *call) encode(answer any) []byte { return c.encodeSpoiled(answer, fake.NotCorrupt) }
+
+func (c *call) encodeSpoiled(answer any, how fake.Corruption) []byte {
+	seq := c.seq
+	if c.knobs.NoGrease {
+		seq = -1
 	}
-	body, err := json.Marshal(answer)
-	if err != nil {
-		panic("bug: an answer cannot be encoded: " + err.Error())
-	}
-	return body
+	return members.Encode(answer, how, seq)
 }
 
-// grease adds members that nobody documented, which sort before and after others.
-// What a caller stored comes back as it was.
-func grease(value any, seq int) any {
-	switch v := value.(type) {
-	case object:
-		out := object{}
-		for name, member := range v {
-			out[name] = grease(member, seq)
-		}
-		out[fmt.Sprintf("a_grease_%x", seq%7)] = []any{nil, "né \u2028 \"quoted\" \\", object{"id": nil}}
-		out[fmt.Sprintf("x_grease_%x", seq%5)] = object{"id": 7, "data": nil}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, item := range v {
-			out[i] = grease(item, seq)
-		}
-		return out
-	}
-	return value
-}
-
-// spoil applies a corruption that concerns members, at every depth.
-func spoil(value any, how fake.Corruption) any {
-	switch v := value.(type) {
-	case object:
-		out := object{}
-		for name, member := range v {
-			isID, isSecret := name == "id", name == "access_token"
-			isTime := name == "created_at" || name == "expires_at" || name == "expires_in"
-			switch {
-			case how == fake.NoID && isID, how == fake.NoSecret && isSecret:
-			case how == fake.NullFields && (isID || isSecret || isTime):
-				out[name] = nil
-			default:
-				out[name] = spoil(member, how)
-			}
-		}
-		return out
-	case []any:
-		out := make([]any, len(v))
-		for i, item := range v {
-			out[i] = spoil(item, how)
-		}
-		return out
-	}
-	if how != fake.WrongTypes {
-		return value
-	}
-	switch v := value.(type) {
-	case string:
-		return object{"text": v}
-	case bool, int, float64:
-		return "perhaps"
-	}
-	return value
-}
+var members = fake.Members{IDs: []string{"id"}, Secrets: []string{"access_token"}, Times: []string{"created_at", "expires_at", "expires_in"}, ID: "id", Other: "data"}
 
 // fields are the members of a request's body. The first fault that a reader finds
 // is kept in refused.
