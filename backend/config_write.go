@@ -199,7 +199,7 @@ func (w *configWrite) makeAdminKey(maker provider.AdminKeyMaker) error {
 	if w.old != nil {
 		// What the old one was registered with is left behind.
 		w.next.PreviousRecord, w.leftBehind = "", w.old.AdminRecord
-		w.warn("the connection has a new key; read config/%s and enter what it shows at the provider", w.name)
+		w.warn("the connection has a new key; read config/%s and enter what it shows at the provider, and end there what lists the old one, which nobody has any more", w.name)
 	}
 	return nil
 }
