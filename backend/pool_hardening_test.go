@@ -412,3 +412,16 @@ func (m *testMount) restartIfInProcess() {
 		m.restart()
 	}
 }
+
+// A key that was switched on and off again rests: a request about it may be under way.
+func TestTouchedKeyRests(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		s := m.onePooled()
+		s.Inject(fake.Fault{Op: fakeanthropic.OpListModels, Status: 502})
+		m.refused(502, []string{"was deactivated again after a failure"}, "read", "creds/anthropic-pool")
+		s.ClearFaults()
+		m.wantPool("map[resting:1]")
+		m.rested()
+		m.wantPool("map[free:1]")
+	})
+}

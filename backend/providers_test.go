@@ -297,3 +297,27 @@ func TestRotationThatThereIsNot(t *testing.T) {
 		m.refused(400, []string{"rotation_period: is not for provider"}, "write", "config/openrouter", "rotation_period", "24h")
 	})
 }
+
+// A lease that is lost after a renewal ends when that says so, and not with the
+// provider's own expiry, which lies behind max_ttl where it cannot be moved.
+func TestLostRenewedLeaseOfEachProvider(t *testing.T) {
+	eachShape(t, func(m *testMount, sh shape) {
+		if sh.tokens {
+			return // there is no renewal
+		}
+		s := m.connect(sh, "ttl", 1800, "max_ttl", 86400)
+		l := m.lease("creds/" + sh.name)
+		m.sweepFor(20 * time.Minute)
+		if _, err := l.tryRenew(0); err != nil {
+			m.t.Fatalf("renew: %v", err)
+		}
+		m.sweepFor(25 * time.Minute)
+		if !s.Alive(l.secretOf(sh)) {
+			m.t.Error("the key is dead while its lease lasts")
+		}
+		m.sweepFor(18 * time.Minute) // the rest, grace and a sweep
+		if left := s.live(); len(left) > 0 {
+			m.t.Errorf("live keys: %v", left)
+		}
+	})
+}
