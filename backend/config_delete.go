@@ -144,7 +144,10 @@ func (c *configDelete) abandonPool(ctx context.Context) {
 		} else {
 			off = append(off, e.KeyID)
 		}
-		err = firstError(err, c.keepPast(ctx, c.storage, e), remove(ctx, c.storage, e.key()))
+		err = firstError(err, firstErrorOf(
+			func() error { return c.keepPast(ctx, c.storage, e) },
+			func() error { return remove(ctx, c.storage, e.key()) },
+		))
 	}
 	if len(off) > 0 {
 		c.warn("abandoned: keys of the pool that are switched off: %s", strings.Join(off, ", "))

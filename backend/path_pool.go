@@ -169,6 +169,9 @@ func (b *backend) writePooled(ctx context.Context, req *logical.Request, d *fram
 		Version: poolVersion, KeyID: id, Scope: scope, APIKey: key, KeyHash: keyHash(mount.Salt, key),
 		AddedAt: b.now(), By: b.callerOf(req), config: config,
 	}
+	if d.Get("retired").(bool) {
+		next.RetiredAt = b.now()
+	}
 	release, err := b.lockTakeIn(ctx, next)
 	if err != nil {
 		return nil, err
@@ -190,6 +193,9 @@ func (b *backend) writePooled(ctx context.Context, req *logical.Request, d *fram
 // changeRetired retires a key of a pool, or lets it be handed out again, if a request
 // says so.
 func (b *backend) changeRetired(ctx context.Context, s logical.Storage, d *framework.FieldData, known *poolEntry) error {
+	if scope := d.Get("scope").(string); scope != "" && scope != known.Scope {
+		return badField("scope", "is another than the pool has for this key; delete pool/%s/%s first", known.config, known.KeyID)
+	}
 	if !given(d, "retired") {
 		return nil
 	}

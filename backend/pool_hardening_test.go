@@ -144,6 +144,7 @@ func TestRetiredKeyComesBackWhenToldTo(t *testing.T) {
 		m.onePooled()
 		l := m.lease("creds/anthropic-pool")
 		at := "pool/anthropic-pool/" + fmt.Sprint(l.data["key_id"])
+		m.refused(400, []string{"scope: is another"}, "write", at, "scope", "wrkspc_other")
 		m.do("write", at, "retired", true)
 		m.refused(400, []string{"retired: cannot be lifted while role"}, "write", at, "retired", false)
 		l.revoke()

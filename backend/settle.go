@@ -17,17 +17,32 @@ import (
 //   - One pass over a scope serves all of its pending records.
 
 // settle settles pending records of one scope of one connection. It returns what
-// became of each: nil if its record is gone, else why it is left. If the scope
-// cannot be listed, only the first record notes it: that costs one write for
-// however many there are. All are of one provider, so all are tokens or none is. The caller holds the records' slots.
+// became of each: nil if its record is gone, else why it is left. The caller holds the
+// records' slots. Tokens may be among others: those of an earlier connection of that
+// name.
 func (b *backend) settle(ctx context.Context, s logical.Storage, conn *connection, pendings []record) []error {
 	outcomes := make([]error, len(pendings))
-	if pendings[0].Token {
-		for i, rec := range pendings {
+	var listed []record
+	var at []int // where in pendings those are
+	for i, rec := range pendings {
+		if rec.Token {
 			outcomes[i] = b.endToken(ctx, s, rec)
+			continue
 		}
-		return outcomes
+		listed, at = append(listed, rec), append(at, i)
 	}
+	if len(listed) > 0 {
+		for n, err := range b.settleListed(ctx, s, conn, listed) {
+			outcomes[at[n]] = err
+		}
+	}
+	return outcomes
+}
+
+// settleListed settles keys that the provider lists. If the scope cannot be listed,
+// only the first record notes it: that costs one write for however many there are.
+func (b *backend) settleListed(ctx context.Context, s logical.Storage, conn *connection, pendings []record) []error {
+	outcomes := make([]error, len(pendings))
 	found, err := b.findByName(ctx, conn, pendings)
 	if err != nil {
 		for i := range outcomes {

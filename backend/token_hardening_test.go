@@ -48,6 +48,47 @@ func TestKilledTokensAreQuiet(t *testing.T) {
 	})
 }
 
+// A connection that was deleted by force and written again for the pool may have tokens
+// of the first among its pending records. Neither is taken for the other.
+func TestTokensAmongPendingKeys(t *testing.T) {
+	for _, first := range []bool{true, false} {
+		bubble(t, func(m *testMount) {
+			s := m.connect(poolShape)
+			s.Inject(fake.DropAfter(fakeanthropic.OpActivateKey, 1))
+			s.Inject(fake.Answer(fakeanthropic.OpListKeys, 500, 0))
+			if _, err := m.try("read", "creds/anthropic-pool"); err == nil || len(s.live()) != 1 {
+				m.t.Fatalf("the premise fails: %v, live %v", err, s.live())
+			}
+			s.ClearFaults()
+			key := m.records()[0]
+			ledger := m.engine.ledger(m.storage)
+			token, err := ledger.open(m.t.Context(), record{
+				ID: newID(m.clock.now()), Kind: lease, Config: key.Config, Role: "old", Scope: key.Scope, Token: true,
+				ExpiresAt: m.clock.now().Add(time.Hour),
+			})
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			conn, err := m.engine.connection(m.t.Context(), m.storage, key.Config)
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			pendings := []record{key, token}
+			if first {
+				pendings = []record{token, key}
+			}
+			m.advance(10 * time.Minute)
+			m.engine.settle(m.t.Context(), m.storage, conn, pendings)
+			if left := s.live(); len(left) > 0 {
+				m.t.Errorf("token first %t: the key lives on: %v", first, left)
+			}
+			if recs := m.records(); len(recs) != 1 || !recs[0].Token {
+				m.t.Errorf("token first %t: left is %+v, want the token", first, recs)
+			}
+		})
+	}
+}
+
 // A write that moves a connection nowhere keeps its keys, and one that moves it says
 // what that costs.
 func TestMoveOfAFederatedConnection(t *testing.T) {

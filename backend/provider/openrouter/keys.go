@@ -57,7 +57,8 @@ func (c *client) Mint(ctx context.Context, spec provider.Spec) (provider.Key, er
 			return provider.Key{}, err
 		}
 	}
-	asked := newKey{Name: spec.Name, Workspace: workspace, ExpiresAt: expiry(c.theirs(spec.ExpiresAt))}
+	until := c.theirs(spec.ExpiresAt) // once: the answer may tell of another clock
+	asked := newKey{Name: spec.Name, Workspace: workspace, ExpiresAt: expiry(until)}
 	if budget := spec.Role.Float(provider.FieldBudget); budget != 0 {
 		asked.Limit, asked.OwnKeys = json.Number(strconv.FormatFloat(budget, 'f', -1, 64)), true
 		asked.Reset = resets[spec.Role.String(provider.FieldBudgetPeriod)]
@@ -73,7 +74,7 @@ func (c *client) Mint(ctx context.Context, spec provider.Spec) (provider.Key, er
 	}
 	// A key exists: what follows must not end because the caller has gone.
 	ctx = provider.FollowUp(ctx)
-	if problem := asked.unlike(res.Data, c.theirs(spec.ExpiresAt)); problem != "" {
+	if problem := asked.unlike(res.Data, until); problem != "" {
 		return provider.Key{}, c.undo(ctx, res.Data, unproven(opCreateKey, problem))
 	}
 	if rail != "" {

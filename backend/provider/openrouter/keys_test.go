@@ -395,3 +395,38 @@ func TestKeyWithoutItsBounds(t *testing.T) {
 		})
 	}
 }
+
+// dated adds the time at OpenRouter to its answers, as servers do.
+type dated struct {
+	http.RoundTripper
+	clock func() time.Time
+}
+
+func (d dated) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := d.RoundTripper.RoundTrip(req)
+	if err == nil {
+		resp.Header.Set("Date", d.clock().UTC().Format(http.TimeFormat))
+	}
+	return resp, err
+}
+
+// OpenRouter's clock is not ours, which shows with its first answer: the key of that is
+// good all the same, and those that follow live by the other clock for as long as asked.
+func TestExpiryByTheOtherClock(t *testing.T) {
+	for _, off := range []time.Duration{5 * time.Minute, -5 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			clock := func() time.Time { return time.Now().Add(off) }
+			w := &world{fakeopenrouter.NewAt(clock, workspace), plain()}
+			c := connect(t, w.Settings(), dated{w.RoundTripper(), clock})
+			for n, want := range []time.Duration{time.Hour - off, time.Hour} {
+				key, err := mint(t, c, plain(), fmt.Sprintf("vault-%d", n))
+				if err != nil {
+					t.Fatalf("%s, key %d: %v", off, n, err)
+				}
+				if got := key.ExpiresAt.Sub(clock()); (got - want).Abs() > 2*time.Second {
+					t.Errorf("%s, key %d: lives for %s, want %s", off, n, got, want)
+				}
+			}
+		})
+	}
+}
