@@ -126,7 +126,7 @@ func (s *script) knownAtLast() error {
 // keepLogs shows the end of the server's log, and keeps all logs where the -artifacts
 // flag of go test wants them.
 func (s *script) keepLogs() {
-	const lines = 15
+	const lines = 60
 	for _, file := range s.server.logs() {
 		s.t.Logf("the last of %s, without traces:\n%s", filepath.Base(file), tail(file, lines))
 	}
