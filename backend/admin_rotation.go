@@ -24,6 +24,7 @@ var _ holder = (*adminMove)(nil)
 
 func (m *adminMove) log() hclog.Logger        { return m.Logger().With("config", m.config) }
 func (m *adminMove) noun() string             { return "admin key" }
+func (m *adminMove) of() rotated              { return rotated{admin, m.config} }
 func (m *adminMove) schedule() *rotationEntry { return &m.entry.Rotation }
 func (m *adminMove) rotateAt() time.Time      { return m.entry.rotateAt() }
 func (m *adminMove) state() *moveState        { return &m.moveState }

@@ -36,6 +36,9 @@ type backend struct {
 	connections connections
 	slots       slots
 	sweeps      sweepState
+	census      census
+	metrics     *metrics
+	events      eventSender
 
 	mountMu    sync.Mutex
 	mountEntry *mountEntry // guarded by mountMu; nil until read
@@ -58,7 +61,7 @@ func Factory(registry *provider.Registry) logical.Factory {
 }
 
 func newBackend(registry *provider.Registry) *backend {
-	b := &backend{registry: registry, now: time.Now}
+	b := &backend{registry: registry, now: time.Now, metrics: newMetrics()}
 	b.Backend = &framework.Backend{
 		Help:           strings.TrimSpace(help),
 		BackendType:    logical.TypeLogical,
@@ -67,7 +70,7 @@ func newBackend(registry *provider.Registry) *backend {
 		Paths: framework.PathAppend(
 			b.configPaths(), b.rotateRootPaths(), b.rolePaths(), b.credsPaths(),
 			b.staticRolePaths(), b.staticCredsPaths(), b.rotateRolePaths(),
-			b.poolPaths(), b.keyPaths(), b.revokePaths(), b.suspendPaths(), b.auditPaths(), b.infoPaths(),
+			b.poolPaths(), b.keyPaths(), b.revokePaths(), b.suspendPaths(), b.auditPaths(), b.metricsPaths(), b.infoPaths(),
 		),
 		Secrets:          []*framework.Secret{b.keySecret()},
 		InitializeFunc:   b.initialize,
@@ -93,6 +96,9 @@ func (b *backend) initialize(ctx context.Context, req *logical.InitializationReq
 func (b *backend) invalidate(_ context.Context, key string) {
 	if name, ok := strings.CutPrefix(key, configPrefix); ok {
 		b.dropConnection(name)
+	}
+	if strings.HasPrefix(key, ledgerPrefix) {
+		b.census.forget()
 	}
 	if key == mountKey {
 		b.mountMu.Lock()
@@ -147,4 +153,6 @@ func logPanic(log hclog.Logger, p any, doing, what string) {
 	log.Error("bug: panic", "doing", doing, "what", what, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 }
 
-func (b *backend) ledger(s logical.Storage) ledger { return ledger{storage: s, now: b.now} }
+func (b *backend) ledger(s logical.Storage) ledger {
+	return ledger{storage: s, now: b.now, census: &b.census}
+}

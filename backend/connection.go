@@ -148,7 +148,7 @@ func (b *backend) connect(name string, entry *configEntry, before *connection) (
 	}
 	var err error
 	if conn.transport == nil {
-		if conn.transport, err = provider.NewTransport(b.transportConfig(entry)); err != nil {
+		if conn.transport, err = provider.NewTransport(b.transportConfig(name, entry)); err != nil {
 			return nil, err
 		}
 	}
@@ -158,11 +158,12 @@ func (b *backend) connect(name string, entry *configEntry, before *connection) (
 	return conn, nil
 }
 
-func (b *backend) transportConfig(entry *configEntry) provider.TransportConfig {
+func (b *backend) transportConfig(name string, entry *configEntry) provider.TransportConfig {
 	cfg := provider.TransportConfig{
 		Timeout:        entry.RequestTimeout.duration(),
 		MaxConcurrency: entry.MaxConcurrency,
 		CACert:         entry.CACert,
+		Observe:        b.metrics.observer(entry.Provider, name),
 	}
 	if b.baseTransport != nil {
 		cfg.Base = b.baseTransport

@@ -25,16 +25,17 @@ import (
 
 // A mount is the engine over a simulated provider, driven as Vault drives it.
 type testMount struct {
-	t       *testing.T
-	b       logical.Backend
-	fake    *fakeopenai.Server
-	sims    map[string]*sim // of all providers, by host
-	storage *faultyStorage
-	sys     *testSystem
-	log     *syncBuffer
-	engine  *backend // behind b, in both modes
-	clock   *testClock
-	grpc    bool
+	t          *testing.T
+	b          logical.Backend
+	fake       *fakeopenai.Server
+	sims       map[string]*sim // of all providers, by host
+	storage    *faultyStorage
+	sys        *testSystem
+	log        *syncBuffer
+	engine     *backend // behind b, in both modes
+	hostEvents *testEvents
+	clock      *testClock
+	grpc       bool
 }
 
 // A testClock is the system's clock, moved ahead. In a bubble it is never moved:
@@ -87,11 +88,12 @@ func bubble(t *testing.T, test func(m *testMount), opts ...fakeopenai.Option) {
 
 func prepareMount(t *testing.T, opts ...fakeopenai.Option) *testMount {
 	m := &testMount{
-		t:       t,
-		storage: &faultyStorage{Storage: &logical.InmemStorage{}},
-		sys:     newTestSystem(),
-		log:     &syncBuffer{},
-		clock:   &testClock{},
+		t:          t,
+		storage:    &faultyStorage{Storage: &logical.InmemStorage{}},
+		sys:        newTestSystem(),
+		log:        &syncBuffer{},
+		clock:      &testClock{},
+		hostEvents: &testEvents{},
 	}
 	m.fake = fakeopenai.New(append([]fakeopenai.Option{fakeopenai.WithClock(m.clock.now)}, opts...)...)
 	m.sims = map[string]*sim{openAIShape.host: openAISim(m.fake)}
@@ -114,7 +116,7 @@ func (m *testMount) factory(ctx context.Context, conf *logical.BackendConfig) (l
 }
 
 func (m *testMount) backendConfig() *logical.BackendConfig {
-	return &logical.BackendConfig{Logger: m.logger(), System: m.sys, StorageView: m.storage, BackendUUID: "uuid", Config: map[string]string{}}
+	return &logical.BackendConfig{Logger: m.logger(), System: m.sys, StorageView: m.storage, EventsSender: m.hostEvents, BackendUUID: "uuid", Config: map[string]string{}}
 }
 
 // restart drops the engine and starts one anew over the same storage.

@@ -125,3 +125,28 @@ func BenchmarkAudit(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMetrics reads the metrics: the first time, when all records are read, and
+// from then on.
+func BenchmarkMetrics(b *testing.B) {
+	for _, keys := range ledgerSizes {
+		m := newBenchMount(b, 0)
+		m.fillRoles(keys, 100)
+		read := func() { m.do(logical.ReadOperation, "metrics", nil) }
+		b.Run(fmt.Sprintf("first/keys=%d", keys), func(b *testing.B) {
+			m.b = b
+			b.ReportAllocs()
+			for b.Loop() {
+				m.engine.census.forget()
+				read()
+			}
+		})
+		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
+			m.b = b
+			b.ReportAllocs()
+			for b.Loop() {
+				read()
+			}
+		})
+	}
+}

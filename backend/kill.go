@@ -109,7 +109,9 @@ func (b *backend) killTarget(ctx context.Context, s logical.Storage, t target, b
 	if run.allMarked() {
 		b.dropOrders(ctx, s, orders)
 	}
-	return run.result(), nil
+	result := run.result()
+	b.tellKilled(ctx, t.String(), by, result)
+	return result, nil
 }
 
 // storeOrders stores what is to be killed, and returns where.

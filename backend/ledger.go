@@ -95,6 +95,9 @@ type record struct {
 	// the key of a static role, which are never due, and for an admin key that cannot
 	// be deleted because its id is not known.
 	Due time.Time `json:"due,omitzero"`
+	// OwedSince is from when on the deletion of the key is owed: nobody may use it any
+	// more. Zero unless the record is revoking.
+	OwedSince time.Time `json:"owed_since,omitzero"`
 	// NotBefore is until when a static key that was replaced stays valid for those
 	// who have it; zero for all others.
 	NotBefore time.Time `json:"not_before,omitzero"`
@@ -132,10 +135,11 @@ const ownerMetadata = "owner"
 func (r record) pointer() pointer  { return pointer{config: r.Config, role: r.Role, id: r.ID} }
 func (r record) ref() provider.Ref { return provider.Ref{ID: r.KeyID, Scope: r.Scope} }
 
-// A ledger moves records. It holds no state of its own.
+// A ledger moves records. What it moves is in storage alone.
 type ledger struct {
 	storage logical.Storage
 	now     func() time.Time
+	census  *census // is told of every move
 }
 
 // open stores a new pending record. After an error nothing is stored that the
@@ -202,6 +206,7 @@ func (l ledger) adopt(ctx context.Context, rec record) error {
 func (l ledger) use(ctx context.Context, rec record) (record, error) {
 	next := rec
 	next.State, next.Due, next.NotBefore, next.Attempts, next.LastError = active, time.Time{}, time.Time{}, 0, ""
+	next.OwedSince = time.Time{}
 	return l.move(ctx, rec, next)
 }
 
@@ -214,13 +219,15 @@ func (l ledger) identify(ctx context.Context, rec record, keyID, scope string) (
 
 // revoke marks a key for deletion. On error the record is as it was.
 func (l ledger) revoke(ctx context.Context, rec record) (record, error) {
-	return l.retire(ctx, rec, l.now().Add(retryDelay(0)))
+	next := rec.owed(l.now())
+	next.State, next.Due, next.NotBefore = revoking, l.now().Add(retryDelay(0)), time.Time{}
+	return l.move(ctx, rec.stored(), next)
 }
 
 // hurry marks a key for deletion now, whatever was tried before. On error the record
 // is as it was.
 func (l ledger) hurry(ctx context.Context, rec record) (record, error) {
-	next := rec
+	next := rec.owed(l.now())
 	next.State, next.Due, next.NotBefore, next.Attempts, next.Killed = revoking, l.now(), time.Time{}, 0, true
 	return l.move(ctx, rec.stored(), next)
 }
@@ -228,9 +235,21 @@ func (l ledger) hurry(ctx context.Context, rec record) (record, error) {
 // retire marks a key for deletion, but not before due; zero for never, as long as
 // its id is not known. On error the record is as it was.
 func (l ledger) retire(ctx context.Context, rec record, due time.Time) (record, error) {
-	next := rec
+	from := due
+	if from.Before(l.now()) {
+		from = l.now()
+	}
+	next := rec.owed(from)
 	next.State, next.Due, next.NotBefore = revoking, due, time.Time{}
 	return l.move(ctx, rec.stored(), next)
+}
+
+// owed is a record the deletion of whose key is owed from then on, or from before.
+func (r record) owed(from time.Time) record {
+	if r.OwedSince.IsZero() || from.Before(r.OwedSince) {
+		r.OwedSince = from
+	}
+	return r
 }
 
 // stored is a record as storage has it: one that is pending there may have been given
@@ -245,7 +264,7 @@ func (r record) stored() record {
 // replace marks the key of a static role for deletion, but not before until, as long
 // as those who have it may still use it. On error the record is as it was.
 func (l ledger) replace(ctx context.Context, rec record, until time.Time) (record, error) {
-	next := rec
+	next := rec.owed(until)
 	next.State, next.Due, next.NotBefore = revoking, until, until
 	return l.move(ctx, rec, next)
 }
@@ -275,8 +294,10 @@ func (l ledger) drop(ctx context.Context, rec record) error {
 		return fmt.Errorf("drop record %s: %w", rec.ID, err)
 	}
 	if err := remove(ctx, l.storage, rec.pointer().key()); err != nil {
+		l.census.forget()
 		return fmt.Errorf("drop record %s: %w", rec.ID, err)
 	}
+	l.census.dropped(rec.pointer())
 	l.forgetHint(ctx, rec.pointer(), rec.Due)
 	return nil
 }
@@ -304,8 +325,10 @@ func (l ledger) write(ctx context.Context, from, to record) error {
 		return err
 	}
 	if err := save(ctx, l.storage, at.key(), to); err != nil {
+		l.census.forget() // it may be stored all the same
 		return err
 	}
+	l.census.noted(to)
 	if moved {
 		l.forgetHint(ctx, at, from.Due)
 	}

@@ -250,10 +250,15 @@ func (b *backend) revokePooled(ctx context.Context, req *logical.Request, field,
 }
 
 func (b *backend) killRecord(ctx context.Context, s logical.Storage, rec record, who owner) (*killResult, error) {
-	if rec.Kind == admin {
-		return b.killAdmin(ctx, s, rec)
+	t := target{record: new(rec.pointer())}
+	if rec.Kind != admin {
+		return b.killTarget(ctx, s, t, who)
 	}
-	return b.killTarget(ctx, s, target{record: new(rec.pointer())}, who)
+	result, err := b.killAdmin(ctx, s, rec)
+	if err == nil {
+		b.tellKilled(ctx, t.String(), who, result)
+	}
+	return result, err
 }
 
 // revokeTarget kills many keys. None may be a typing error, so it is said.

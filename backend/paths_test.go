@@ -32,7 +32,7 @@ func TestEveryPathAndFieldIsDescribed(t *testing.T) {
 		}
 		for _, path := range []string{
 			"", "config/x", "config/", "roles/a/b", "roles/", "creds/a/b", "creds/", "info",
-			"keys", "keys/x", "lookup", "revoke", "suspend", "suspend/a/b", "resume/a/b", "audit/x", "tidy/x", "tidy-status",
+			"keys", "keys/x", "lookup", "revoke", "suspend", "suspend/a/b", "resume/a/b", "audit/x", "tidy/x", "tidy-status", "metrics",
 		} {
 			req := m.request(logical.HelpOperation, path, nil)
 			resp, err := m.b.HandleRequest(m.t.Context(), req)
@@ -56,7 +56,7 @@ func TestMutatingPathsAreForwarded(t *testing.T) {
 				mutates := op != logical.ReadOperation && op != logical.ListOperation
 				if op == logical.ReadOperation {
 					// Those that call a provider, or ask what this process is doing.
-					mutates = strings.HasPrefix(path.Pattern, "creds/") || strings.HasPrefix(path.Pattern, "audit/") || path.Pattern == "tidy-status$"
+					mutates = strings.HasPrefix(path.Pattern, "creds/") || strings.HasPrefix(path.Pattern, "audit/") || path.Pattern == "tidy-status$" || path.Pattern == "metrics$"
 				}
 				if forwards := p.ForwardPerformanceStandby && p.ForwardPerformanceSecondary; forwards != mutates {
 					m.t.Errorf("%s %s: forwarded %v, want %v", op, path.Pattern, forwards, mutates)

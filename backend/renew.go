@@ -30,47 +30,65 @@ const renewBudget = 60 * time.Second
 
 // renewLease prolongs the lease of a key.
 func (b *backend) renewLease(ctx context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	rec, resp, err := b.renew(ctx, req)
+	if err != nil {
+		b.metrics.failed(opRenew, err)
+		return nil, err
+	}
+	b.metrics.keyRenewed(rec)
+	return resp, nil
+}
+
+func (b *backend) renew(ctx context.Context, req *logical.Request) (record, *logical.Response, error) {
 	held, err := leaseData(req.Secret)
 	if err != nil {
-		return nil, err
+		return record{}, nil, err
 	}
 	role, err := loadRole(ctx, req.Storage, held.role)
 	if err != nil {
-		return nil, err
+		return record{}, nil, err
 	}
 	if role == nil {
-		return nil, fmt.Errorf("role %q does not exist any more; its leases end as they are", held.role)
+		return record{}, nil, notRenewable(fmt.Sprintf("role %q does not exist any more; its leases end as they are", held.role))
 	}
 	release, err := b.slots.acquire(ctx, recordSlot(held.id))
 	if err != nil {
-		return nil, fmt.Errorf("wait for record %s: %w", held.id, err)
+		return record{}, nil, fmt.Errorf("wait for record %s: %w", held.id, err)
 	}
 	defer release()
 	if err := mayRenew(ctx, req.Storage, held.role); err != nil {
-		return nil, err
+		return record{}, nil, err
 	}
-	rec, err := b.ledger(req.Storage).get(ctx, held)
+	rec, err := b.renewable(ctx, req.Storage, held)
 	if err != nil {
-		return nil, err
-	}
-	if rec != nil && rec.Token {
-		return nil, errors.New("a token cannot be extended; read a new one")
-	}
-	if rec == nil || rec.State != active {
-		return nil, errors.New("the key of this lease is revoked; read a new one")
+		return record{}, nil, err
 	}
 	t, err := b.leaseTerm(role, req.Secret.Increment, req.Secret.IssueTime)
 	if err != nil {
-		return nil, err
+		return record{}, nil, err
 	}
-	promised, err := b.cover(ctx, req.Storage, *rec, role, t)
+	promised, err := b.cover(ctx, req.Storage, rec, role, t)
 	if err != nil {
-		return nil, err
+		return record{}, nil, err
 	}
 	if err := mayRenew(ctx, req.Storage, held.role); err != nil {
-		return nil, err
+		return record{}, nil, err
 	}
-	return renewed(req, role, t, promised), nil
+	return rec, renewed(req, role, t, promised), nil
+}
+
+// renewable returns the record of a lease whose key can live on.
+func (b *backend) renewable(ctx context.Context, s logical.Storage, held pointer) (record, error) {
+	rec, err := b.ledger(s).get(ctx, held)
+	switch {
+	case err != nil:
+		return record{}, err
+	case rec != nil && rec.Token:
+		return record{}, notRenewable("a token cannot be extended; read a new one")
+	case rec == nil || rec.State != active:
+		return record{}, notRenewable("the key of this lease is revoked; read a new one")
+	}
+	return *rec, nil
 }
 
 // cover makes the provider honour the term, and returns the term that it does
@@ -102,8 +120,13 @@ func (b *backend) cover(ctx context.Context, s logical.Storage, rec record, role
 
 var (
 	errNotExtended = errors.New("it does not extend it further")
-	errGone        = errors.New("this key is gone at the provider; read a new one")
+	errGone        = notRenewable("this key is gone at the provider; read a new one")
 )
+
+// A notRenewable is why a lease is not renewed, for good.
+type notRenewable string
+
+func (e notRenewable) Error() string { return string(e) }
 
 // covers reports whether a key outlives a moment: neither does the provider
 // refuse it before, nor does the sweep take it for lost.

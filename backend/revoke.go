@@ -104,9 +104,14 @@ func (b *backend) deleteKey(ctx context.Context, s logical.Storage, rec record) 
 		err = b.giveBack(ctx, s, conn, rec)
 	}
 	if err != nil {
+		b.tellNotRevoked(ctx, rec, err)
 		return b.noteFailure(ctx, s, rec, err, time.Time{})
 	}
-	return b.ledger(s).drop(ctx, rec)
+	if err := b.ledger(s).drop(ctx, rec); err != nil {
+		return err
+	}
+	b.tellRevoked(ctx, rec)
+	return nil
 }
 
 // knownFrom is when a provider knows a key everywhere, so that "not found" means

@@ -46,6 +46,7 @@ type holder interface {
 	log() hclog.Logger
 	// noun is what the key is called in what people read: admin key, or key.
 	noun() string
+	of() rotated
 	state() *moveState
 	// schedule is as it is stored: change changes it.
 	schedule() *rotationEntry
@@ -104,6 +105,7 @@ func (b *backend) rotate(ctx context.Context, h holder, who owner, patience time
 		return b.rotationFailed(ctx, h, err)
 	}
 	h.log().Info("rotated", "what", h.noun())
+	b.tellRotated(ctx, h.of(), nil)
 	if err := h.reconcile(ctx); err != nil {
 		h.log().Warn("the replaced key is marked for deletion by the sweep", "error", err)
 	}
@@ -124,6 +126,7 @@ func (b *backend) prepareMint(ctx context.Context, h holder) error {
 // rotationFailed notes a failure with the holder and returns it.
 func (b *backend) rotationFailed(ctx context.Context, h holder, err error) error {
 	h.log().Warn("not rotated", "what", h.noun(), "error", err)
+	b.tellRotated(ctx, h.of(), err)
 	if h.state().lost || !h.state().began && errors.Is(context.Cause(ctx), errTimeSpent) {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 var _ holder = (*staticMove)(nil)
 
 func (m *staticMove) noun() string                    { return "key" }
+func (m *staticMove) of() rotated                     { return rotated{static, m.name} }
 func (m *staticMove) state() *moveState               { return &m.moveState }
 func (m *staticMove) schedule() *rotationEntry        { return &m.entry.Rotation }
 func (m *staticMove) rotateAt() time.Time             { return m.entry.rotateAt() }
@@ -137,6 +138,7 @@ func (m *staticMove) mintOrder(ctx context.Context, o *order, wait time.Duration
 		return provider.Key{}, err
 	}
 	o.rec = rec
+	m.tellIssued(ctx, rec)
 	return key, nil
 }
 

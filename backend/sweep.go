@@ -99,6 +99,7 @@ func (b *backend) sweep(ctx context.Context, s logical.Storage) error {
 	b.sweeps.finished(started, run.oldest)
 	run.scanStatics(ctx)
 	b.reindex(ctx, s)
+	b.metrics.swept(b.now().Sub(started), b.now(), run.failed.Load()+run.left.Load())
 	if b.System().Tainted() {
 		return b.drain(ctx, s) // Vault waits for this sweep, and asks for no other
 	}

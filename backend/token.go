@@ -76,7 +76,7 @@ func (b *backend) tokenIsOver(ctx context.Context, s logical.Storage, rec record
 // outlive marks a token as revoked, until it is over. On error the record is as it
 // was.
 func (l ledger) outlive(ctx context.Context, rec record, cause error) (record, error) {
-	next := rec
+	next := rec.owed(rec.tokenEnd())
 	next.State, next.Due, next.LastError = revoking, rec.tokenEnd(), cause.Error()
 	if !next.Due.After(l.now()) { // our clock is ahead of the provider's
 		next.Due = l.now().Add(retryDelay(4))

@@ -41,6 +41,7 @@ type gate struct {
 	// together are one event, not many.
 	epoch     int
 	pausedTo  time.Time     // nothing leaves before
+	pauses    int64         // so far
 	lastPause time.Duration // of a rate limit without Retry-After; 0 after a success
 	waiters   list.List     // of *waiter, the first to come first
 	timer     *time.Timer   // admits waiters at the end of a pause
@@ -213,6 +214,7 @@ func (g *gate) leaveRateLimited(t ticket, retryAfter time.Duration) {
 	news := t.epoch == g.epoch
 	if news {
 		g.epoch++
+		g.pauses++
 		g.limit = max(1, g.limit/2)
 		g.successes = 0
 	}

@@ -27,6 +27,8 @@ type TransportConfig struct {
 	// Base sends the requests; nil for a transport of the connection's own,
 	// which honours the proxy variables of the environment.
 	Base http.RoundTripper
+	// Observe is told of every request that was sent; optional. It must not block.
+	Observe func(Attempt)
 }
 
 // A Transport carries the requests of one connection: timeouts, limiter,
@@ -37,6 +39,7 @@ type Transport struct {
 	timeout time.Duration
 	gate    *gate
 	base    http.RoundTripper
+	observe func(Attempt)
 	sent    atomic.Int64                  // requests that have left so far
 	skew    atomic.Pointer[time.Duration] // the provider's clock less ours; nil until it answers
 }
@@ -61,7 +64,11 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 		own.TLSClientConfig.RootCAs = roots
 		base = own
 	}
-	return &Transport{timeout: cfg.Timeout, gate: newGate(cfg.MaxConcurrency), base: base}, nil
+	observe := cfg.Observe
+	if observe == nil {
+		observe = func(Attempt) {}
+	}
+	return &Transport{timeout: cfg.Timeout, gate: newGate(cfg.MaxConcurrency), base: base, observe: observe}, nil
 }
 
 // rootsOf returns the certificates of a ca_cert; nil, which means the system's,
@@ -189,7 +196,9 @@ func (t *Transport) attempt(req *http.Request) (*http.Response, error) {
 		return nil, &notSentError{err: err, noTurn: true}
 	}
 
+	started := time.Now()
 	resp, err := t.send(req)
+	t.observe(observed(resp, err, time.Since(started)))
 	switch {
 	case err != nil || resp.StatusCode >= 500 || isAside(req.Context()):
 		t.gate.leave(turn)

@@ -1,0 +1,389 @@
+package backend
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"vault-plugin-secrets-llm/backend/provider"
+	"vault-plugin-secrets-llm/backend/provider/fake"
+	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
+)
+
+// metricsPage is a page on which everything has a value. What reads it is tested with
+// it: see bootstrap.
+const metricsPage = "../bootstrap/prometheus/testdata/page.txt"
+
+var updatePage = flag.Bool("update-metrics-page", false, "write "+metricsPage)
+
+// metrics reads the page as Prometheus does, and returns its text and its samples.
+func (m *testMount) metrics() (string, map[string]float64) {
+	m.t.Helper()
+	resp := m.do("read", "metrics")
+	if got := fmt.Sprint(resp.Data[logical.HTTPStatusCode]); got != "200" {
+		m.t.Fatalf("status: got %v", got)
+	}
+	if kind, _ := resp.Data[logical.HTTPContentType].(string); !strings.HasPrefix(kind, "text/plain; version=0.0.4") {
+		m.t.Fatalf("content type: got %q", kind)
+	}
+	page := m.rawBody(resp)
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(page))
+	if err != nil {
+		m.t.Fatalf("Prometheus cannot read the page: %v\n%s", err, page)
+	}
+	m.checkText("metrics", page)
+	samples := map[string]float64{}
+	for name, family := range families {
+		for _, metric := range family.Metric {
+			var labels []string
+			for _, l := range metric.Label {
+				labels = append(labels, l.GetName()+"="+l.GetValue())
+			}
+			id := strings.TrimPrefix(name, metricsNamespace+"_") + "{" + strings.Join(labels, ",") + "}"
+			switch {
+			case metric.Counter != nil:
+				samples[id] = metric.Counter.GetValue()
+			case metric.Gauge != nil:
+				samples[id] = metric.Gauge.GetValue()
+			case metric.Histogram != nil:
+				samples[id] = float64(metric.Histogram.GetSampleCount())
+			}
+		}
+	}
+	return page, samples
+}
+
+// rawBody is what Vault would send. Over gRPC it is encoded, which Vault undoes.
+func (m *testMount) rawBody(resp *logical.Response) string {
+	m.t.Helper()
+	if raw, ok := resp.Data[logical.HTTPRawBody].([]byte); ok {
+		return string(raw)
+	}
+	raw, err := base64.StdEncoding.DecodeString(resp.Data[logical.HTTPRawBody].(string))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// wantMetrics compares samples; what is not named is not looked at.
+func (m *testMount) wantMetrics(want map[string]float64) {
+	m.t.Helper()
+	page, got := m.metrics()
+	for _, id := range slices.Sorted(maps.Keys(want)) {
+		value, ok := got[id]
+		if !ok || value != want[id] {
+			m.t.Errorf("%s: got %v (%v), want %v", id, value, ok, want[id])
+		}
+	}
+	if m.t.Failed() {
+		m.t.Fatalf("the page:\n%s", page)
+	}
+}
+
+// liveThroughAll does everything that is measured.
+func (m *testMount) liveThroughAll() {
+	m.configure()
+	m.do("write", "config/openai", "rotation_period", "24h")
+	m.do("create", "static-roles/ops/app", "config_name", "openai", "project_id", "proj_demo", "rotation_period", "48h", "overlap", "1h")
+	first, second := m.lease("creds/bot"), m.lease("creds/bot")
+	m.advance(20 * time.Minute)
+	if _, err := first.tryRenew(time.Hour); err != nil {
+		m.t.Fatal(err)
+	}
+	second.revoke()
+	if _, err := second.tryRenew(time.Hour); err == nil {
+		m.t.Fatal("a revoked lease was renewed")
+	}
+	m.refused(http.StatusNotFound, nil, "read", "creds/nobody")
+	m.do("write", "rotate-root/openai")
+	m.do("write", "rotate-role/ops/app")
+	m.fake.Inject(fake.Fault{Op: fakeopenai.OpCreateKey, Status: http.StatusForbidden})
+	m.refused(http.StatusBadGateway, nil, "read", "creds/bot")
+	m.refused(http.StatusBadGateway, nil, "write", "rotate-role/ops/app")
+	m.fake.ClearFaults()
+	m.fake.Inject(fake.Fault{Op: fakeopenai.OpCreateAdminKey, Status: http.StatusForbidden})
+	m.refused(http.StatusBadGateway, nil, "write", "rotate-root/openai")
+	m.fake.ClearFaults()
+	m.fake.Inject(fake.Fault{Op: fakeopenai.OpCreateKey, Status: http.StatusTooManyRequests, RetryAfter: time.Second, Times: 1})
+	third := m.lease("creds/bot")
+	m.fake.Inject(fake.Fault{Op: fakeopenai.OpDeleteKey, Status: http.StatusInternalServerError})
+	if err := third.tryRevoke(); err == nil {
+		m.t.Fatal("the revoke has not failed")
+	}
+	m.fake.Inject(fake.Fault{Op: fakeopenai.OpCreateKey, Status: http.StatusBadGateway})
+	m.refused(http.StatusBadGateway, nil, "read", "creds/bot")
+	m.plantOrphan("proj_demo")
+	m.audit()
+	m.sweepFor(2 * time.Minute)
+}
+
+func TestMetricsSayWhatHasHappened(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.liveThroughAll()
+		m.wantMetrics(map[string]float64{
+			"keys_issued_total{provider=openai,role=bot}":                            3,
+			"keys_issued_total{provider=openai,role=ops/app}":                        2,
+			"keys_renewed_total{provider=openai,role=bot}":                           1,
+			"keys_revoked_total{provider=openai,role=bot}":                           1,
+			"failures_total{operation=renew,provider=,reason=refused}":               1,
+			"failures_total{operation=issue,provider=,reason=refused}":               1,
+			"failures_total{operation=issue,provider=openai,reason=forbidden}":       1,
+			"failures_total{operation=issue,provider=openai,reason=ambiguous}":       1,
+			"failures_total{operation=rotate_role,provider=openai,reason=forbidden}": 1,
+			"failures_total{operation=rotate_root,provider=openai,reason=forbidden}": 1,
+			"rotations_total{kind=admin,name=openai}":                                1,
+			"rotations_total{kind=static,name=ops/app}":                              1,
+			"rotation_failures_total{kind=admin,name=openai}":                        1,
+			"rotation_failing{kind=admin,name=openai}":                               1,
+			"rotation_overdue_seconds{kind=static,name=ops/app}":                     0,
+			"keys{kind=lease,provider=openai,role=bot,state=active}":                 1,
+			"keys{kind=lease,provider=openai,role=bot,state=revoking}":               1,
+			"keys{kind=lease,provider=openai,role=bot,state=pending}":                1,
+			"keys{kind=static,provider=openai,role=ops/app,state=active}":            1,
+			"keys{kind=static,provider=openai,role=ops/app,state=revoking}":          1,
+			"keys{kind=admin,provider=openai,role=,state=active}":                    1,
+			"keys{kind=admin,provider=openai,role=,state=revoking}":                  1,
+			"connection_pauses_total{config=openai,provider=openai}":                 1,
+			"connection_paused{config=openai,provider=openai}":                       0,
+			"provider_errors_total{config=openai,kind=rate_limited,provider=openai}": 1,
+			"audit_findings{class=orphaned,config=openai}":                           1,
+			"sweeps_total{}": 2,
+			"build_info{mount=" + m.engine.mountEntry.Tag + ",version=}": 1,
+		})
+		_, samples := m.metrics()
+		for _, id := range []string{"oldest_record_age_seconds{state=pending}", "oldest_record_age_seconds{state=revoking}"} {
+			if age := samples[id]; age < 119 || age > 130 {
+				m.t.Errorf("%s: got %v, want about two minutes", id, age)
+			}
+		}
+		m.fake.ClearFaults()
+		m.sweepFor(15 * time.Minute)
+		m.wantMetrics(map[string]float64{
+			"oldest_record_age_seconds{state=pending}":               0,
+			"oldest_record_age_seconds{state=revoking}":              0,
+			"keys{kind=lease,provider=openai,role=bot,state=active}": 1,
+			"sweep_backlog{}": 0,
+		})
+	})
+}
+
+// TestBacklogIsWhatASweepLeaves covers what is due and fails.
+func TestBacklogIsWhatASweepLeaves(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.fake.Inject(fake.Fault{Op: fakeopenai.OpDeleteKey, Status: http.StatusInternalServerError})
+		for range 2 {
+			if err := m.lease("creds/bot").tryRevoke(); err == nil {
+				m.t.Fatal("the revoke has not failed")
+			}
+		}
+		m.advance(2 * time.Minute)
+		m.sweep()
+		m.wantMetrics(map[string]float64{"sweep_backlog{}": 2, "sweeps_total{}": 1, "sweep_duration_seconds{}": 1})
+		m.fake.ClearFaults()
+		m.advance(5 * time.Minute)
+		m.sweep()
+		m.wantMetrics(map[string]float64{"sweep_backlog{}": 0, "sweeps_total{}": 2})
+	})
+}
+
+// TestMetricsPageIsUpToDate keeps the page that alerts and dashboard are tested with.
+func TestMetricsPageIsUpToDate(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.liveThroughAll()
+		page, _ := m.metrics()
+		var kept []string // names and labels: values are not looked at, and some are random
+		for line := range strings.Lines(page) {
+			if series, _, ok := strings.Cut(line, " "); ok && !strings.HasPrefix(line, "#") {
+				line = strings.ReplaceAll(series, m.engine.mountEntry.Tag, "4k2p0q7m") + " 1\n"
+			}
+			kept = append(kept, line)
+		}
+		got := strings.Join(kept, "")
+		if *updatePage {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(metricsPage), 0o755), os.WriteFile(metricsPage, []byte(got), 0o644)); err != nil {
+				m.t.Fatal(err)
+			}
+			return
+		}
+		want, err := os.ReadFile(metricsPage)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		if got != string(want) {
+			m.t.Errorf("%s is stale; go test ./backend -run %s -update-metrics-page writes it. The page is:\n%s", metricsPage, m.t.Name(), got)
+		}
+	})
+}
+
+// recount compares the census with the storage.
+func (m *testMount) recount() {
+	m.t.Helper()
+	m.engine.census.mu.Lock()
+	got := maps.Clone(m.engine.census.records)
+	m.engine.census.mu.Unlock()
+	if got == nil {
+		return // it is not taken
+	}
+	fresh := census{}
+	fresh.begin()
+	for _, key := range m.stored(ledgerPrefix) {
+		rec, err := load[record](m.t.Context(), m.storage.Storage, key)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		fresh.read(*rec)
+	}
+	if !maps.EqualFunc(got, fresh.records, func(a, b counted) bool {
+		return a.kind == b.kind && a.state == b.state && a.role == b.role && a.provider == b.provider && a.since.Equal(b.since)
+	}) {
+		m.t.Errorf("the census has %v, the storage %v", got, fresh.records)
+	}
+}
+
+// TestCensusHoldsWhateverHappens counts the records while keys come and go and storage
+// fails.
+func TestCensusHoldsWhateverHappens(t *testing.T) {
+	eachShape(t, func(m *testMount, sh shape) {
+		m.connect(sh)
+		random := rand.New(rand.NewPCG(1, 2))
+		var leases []*testLease
+		for range 60 {
+			if err := m.engine.takeCensus(m.t.Context(), m.storage); err != nil {
+				m.t.Fatal(err)
+			}
+			fault := random.IntN(12)
+			m.storage.spoil(opID{[]string{"put ledger", "delete ledger"}[fault%2], 0}, storageFault(fault/2%2), nil)
+			if fault > 3 {
+				m.storage.heal()
+			}
+			switch n := len(leases); {
+			case n == 0 || random.IntN(2) == 0:
+				if resp, err := m.try("read", "creds/"+sh.name); err == nil && !resp.IsError() {
+					leases = append(leases, m.keep("creds/"+sh.name, resp))
+				}
+			case random.IntN(3) == 0:
+				_, _ = leases[random.IntN(n)].tryRenew(time.Hour)
+			default:
+				_ = leases[n-1].tryRevoke()
+				leases = leases[:n-1]
+			}
+			m.storage.heal()
+			m.recount()
+		}
+		m.sweepFor(12 * time.Minute)
+		m.recount()
+	})
+}
+
+// TestCensusIsReadWhileKeysMove reads the records while they move.
+func TestCensusIsReadWhileKeysMove(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		for range 20 {
+			m.lease("creds/bot")
+		}
+		for range 20 {
+			m.engine.census.forget()
+			done := make(chan error)
+			go func() {
+				resp, err := m.try("read", "creds/bot")
+				if err == nil {
+					err = m.keep("creds/bot", resp).tryRevoke()
+				}
+				done <- err
+			}()
+			err := m.engine.takeCensus(m.t.Context(), m.storage)
+			if err := errors.Join(err, <-done); err != nil {
+				m.t.Fatal(err)
+			}
+			m.recount()
+		}
+	})
+}
+
+func TestCensusFailsWithStorage(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.lease("creds/bot")
+		m.storage.spoilOp("get ledger/openai/bot/"+mark+m.records()[0].ID, failBefore)
+		m.refused(http.StatusInternalServerError, []string{"count the records"}, "read", "metrics")
+		m.storage.heal()
+		m.wantMetrics(map[string]float64{"keys{kind=lease,provider=openai,role=bot,state=active}": 1})
+	})
+}
+
+// TestCensusIsForgottenWhenAnotherNodeWrites covers a node that led before.
+func TestCensusIsForgottenWhenAnotherNodeWrites(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		l := m.lease("creds/bot")
+		m.wantMetrics(map[string]float64{"keys{kind=lease,provider=openai,role=bot,state=active}": 1})
+		key := m.stored(ledgerPrefix + "openai/bot/")[0]
+		if err := m.storage.Delete(m.t.Context(), key); err != nil {
+			m.t.Fatal(err)
+		}
+		m.b.InvalidateKey(m.t.Context(), key)
+		if _, samples := m.metrics(); samples["keys{kind=lease,provider=openai,role=bot,state=active}"] != 0 {
+			m.t.Errorf("lease %s is still counted", l.id())
+		}
+	})
+}
+
+func TestMetricsLabelsAreBounded(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		for i := range maxLabels + 5 {
+			role := fmt.Sprintf("team/%03d", i)
+			m.do("create", "roles/"+role, "config_name", "openai", "project_id", "proj_demo")
+			m.lease("creds/" + role)
+		}
+		m.wantMetrics(map[string]float64{
+			"keys_issued_total{provider=openai,role=team/099}":         1,
+			"keys_issued_total{provider=openai,role=other}":            5,
+			"keys{kind=lease,provider=openai,role=other,state=active}": 5,
+		})
+	})
+}
+
+func TestReasonsOfFailures(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{&provider.Error{Kind: provider.NotFound}, "not_found"},
+		{&provider.Error{Kind: provider.Unauthorized}, "unauthorized"},
+		{&provider.Error{Kind: provider.Forbidden}, "forbidden"},
+		{&provider.Error{Kind: provider.Invalid}, "invalid"},
+		{&provider.Error{Kind: provider.RateLimited}, "rate_limited"},
+		{&provider.Error{Kind: provider.Unavailable}, "unavailable"},
+		{&provider.Error{Kind: provider.Ambiguous}, "ambiguous"},
+		{fmt.Errorf("wrapped: %w", &provider.Error{Kind: provider.Unproven}), "unproven"},
+		{badField("ttl", "is odd"), "refused"},
+		{refuse(http.StatusTooManyRequests, "too many"), "refused"},
+		{errGone, "refused"},
+		{fmt.Errorf("wait: %w", context.Canceled), "canceled"},
+		{errors.New("disk full"), "internal"},
+	} {
+		if got := reasonOf(test.err); got != test.want {
+			t.Errorf("%v: got %q, want %q", test.err, got, test.want)
+		}
+	}
+}
