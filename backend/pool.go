@@ -278,15 +278,16 @@ func (b *backend) pooledOf(ctx context.Context, s logical.Storage, rec record) (
 }
 
 // unreserve frees a key that is certainly not switched on. One that the provider
-// refuses rests, so that others come first, and so does one of which it is not certain
-// that nothing happened to it. It reports whether another key may do.
+// refuses rests, so that others come first, and so does one that was switched on for a
+// while. It reports whether another key may do.
 func (b *backend) unreserve(ctx context.Context, s logical.Storage, rec record, r *reservation, cause error) (another bool) {
 	if r == nil {
 		return false
 	}
 	refused := provider.IsKind(cause, provider.Invalid) || provider.IsKind(cause, provider.NotFound)
-	// It may have been switched on and off again, by a request that is under way still.
-	touched := provider.IsKind(cause, provider.Unavailable)
+	// A provider that is down has done nothing to the key: it must not cost the pool all
+	// of its keys that callers ask again.
+	touched := provider.TouchedKey(cause)
 	ctx, cancel := mustRecord(ctx)
 	defer cancel()
 	err := b.changePooled(ctx, s, rec, r.entry.KeyID, func(e *poolEntry) {

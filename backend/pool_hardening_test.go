@@ -426,3 +426,24 @@ func TestTouchedKeyRests(t *testing.T) {
 		m.wantPool("map[free:1]")
 	})
 }
+
+// A provider that is down for a while does not put the pool to rest: nothing happened to
+// its keys.
+func TestUntouchedKeyIsFreeAtOnce(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		s := m.onePooled()
+		for _, fault := range []fake.Fault{
+			{Op: fakeanthropic.OpGetKey, Status: 503},
+			{Op: fakeanthropic.OpGetKey, Hang: fake.HangBefore},
+			{Op: fakeanthropic.OpActivateKey, Refuse: true},
+		} {
+			s.Inject(fault)
+			if resp, err := m.try("read", "creds/anthropic-pool"); err == nil {
+				m.t.Fatalf("%+v: got %v", fault, resp.Data)
+			}
+			s.ClearFaults()
+			m.wantPool("map[free:1]")
+		}
+		m.lease("creds/anthropic-pool")
+	})
+}

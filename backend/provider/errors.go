@@ -47,6 +47,9 @@ type Error struct {
 	RequestID string
 	// RetryAfter is how long a rate limit holds; zero if unknown.
 	RetryAfter time.Duration
+	// Touched says that the key of a pool could be used for a while, though Mint has
+	// failed and it cannot any more.
+	Touched bool
 }
 
 // Error reads "openai: create key: forbidden: …; Retry-After: 40 (request …)".
@@ -77,6 +80,13 @@ func KindOf(err error) Kind {
 		return e.Kind
 	}
 	return ""
+}
+
+// TouchedKey reports whether a failed Mint has left a trace of the key of a pool: see
+// Error.Touched.
+func TouchedKey(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Touched
 }
 
 // IsKind reports whether err is a provider's error of that kind.

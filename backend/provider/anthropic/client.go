@@ -168,7 +168,7 @@ func (a api) unproven(op operation, problem string) error {
 }
 
 // because returns a provider's error of another kind, with something said first.
-func (a api) because(err error, kind provider.Kind, op operation, what string) error {
+func (a api) because(err error, kind provider.Kind, op operation, what string) *provider.Error {
 	out := &provider.Error{Kind: kind, Provider: a.name, Op: op.name, Reason: what}
 	if e, ok := errors.AsType[*provider.Error](err); ok {
 		out.RequestID, out.RetryAfter = e.RequestID, e.RetryAfter

@@ -147,7 +147,9 @@ func (c *pool) undo(ctx context.Context, pooled provider.PooledKey, why error) e
 	if provider.IsKind(why, provider.Unauthorized) || provider.IsKind(why, provider.Forbidden) {
 		kind = provider.Invalid
 	}
-	return c.because(why, kind, opActivate, "the key was deactivated again after a failure")
+	undone := c.because(why, kind, opActivate, "the key was deactivated again after a failure")
+	undone.Touched = true
+	return undone
 }
 
 // Delete deactivates a key. One that is not active is gone, and stays what it is: to
