@@ -126,6 +126,10 @@ func (c *census) visit(do func(counted)) {
 // cannot be counted: a write that fails meanwhile spoils the count.
 const censusTries = 3
 
+// censusBudget bounds the reading of all records, which goes on when the caller has
+// gone: or one who waits for less than it takes would never get an answer.
+const censusBudget = 10 * time.Minute
+
 // takeCensus sees to it that the records are counted.
 func (b *backend) takeCensus(ctx context.Context, s logical.Storage) error {
 	release, err := b.slots.acquire(ctx, "census")
@@ -133,6 +137,8 @@ func (b *backend) takeCensus(ctx context.Context, s logical.Storage) error {
 		return err
 	}
 	defer release()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), censusBudget)
+	defer cancel()
 	for range censusTries {
 		if !b.census.begin() {
 			return nil

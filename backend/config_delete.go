@@ -89,6 +89,7 @@ func (c *configDelete) run(ctx context.Context) error {
 		c.warn("admin key %s was made by a rotation and could not be deleted: %s; the sweep tries again, or delete it at the provider", c.entry.AdminKeyID, err)
 	}
 	c.connections.forget(c.config)
+	c.metrics.connectionDeleted(c.config)
 	return nil
 }
 

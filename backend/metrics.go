@@ -214,5 +214,11 @@ func (m *metrics) audited(config string, found map[class]*findings, ended time.T
 	m.auditLast.WithLabelValues(label).Set(unixSeconds(ended))
 }
 
+// connectionDeleted forgets what would otherwise be told of a connection as of now.
+func (m *metrics) connectionDeleted(config string) {
+	m.auditFindings.DeletePartialMatch(prometheus.Labels{"config": config})
+	m.auditLast.DeleteLabelValues(config)
+}
+
 // unixSeconds is a time as Prometheus has it.
 func unixSeconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -122,17 +122,33 @@ func (b *backend) readGauges(ctx context.Context, s logical.Storage) (*gauges, e
 	if err := b.connectionGauges(ctx, s, &rotations); err != nil {
 		return nil, err
 	}
-	err = walkStatics(ctx, s, func(e *staticEntry, err error) error {
-		if err == nil {
-			rotations.add(rotated{static, e.name}, &e.Rotation, e.rotateDue())
-		}
-		return nil
-	})
-	if err != nil {
+	if err := b.staticGauges(ctx, s, &rotations); err != nil {
 		return nil, err
 	}
 	rotations.tell()
 	return g, nil
+}
+
+// staticGauges reads the static roles. The key of one that is suspended is not meant to
+// be rotated.
+func (b *backend) staticGauges(ctx context.Context, s logical.Storage, into *rotationGauges) error {
+	return walkStatics(ctx, s, func(e *staticEntry, err error) error {
+		if err != nil {
+			return nil // the sweep says so
+		}
+		due := e.rotateDue()
+		if !due.IsZero() && due.Before(into.now) {
+			suspended, err := suspensionOf(ctx, s, e.name)
+			if err != nil {
+				return err
+			}
+			if suspended != nil {
+				due = time.Time{}
+			}
+		}
+		into.add(rotated{static, e.name}, &e.Rotation, due)
+		return nil
+	})
 }
 
 // keys counts the records of the ledger.

@@ -201,6 +201,16 @@ func TestBacklogIsWhatASweepLeaves(t *testing.T) {
 		m.advance(5 * time.Minute)
 		m.sweep()
 		m.wantMetrics(map[string]float64{"sweep_backlog{}": 0, "sweeps_total{}": 2})
+
+		m.do("write", "roles/bot", "ttl", 60, "max_ttl", 60)
+		m.lease("creds/bot")
+		due := m.records()[0].Due // not at the beginning of its minute
+		m.advance(due.Truncate(time.Minute).Sub(m.clock.now()) + time.Second)
+		if !m.clock.now().Before(due) {
+			m.t.Fatalf("it is %s, and the key is due at %s", m.clock.now(), due)
+		}
+		m.sweep()
+		m.wantMetrics(map[string]float64{"sweep_backlog{}": 0, "sweeps_total{}": 3})
 	})
 }
 
@@ -327,6 +337,52 @@ func TestCensusFailsWithStorage(t *testing.T) {
 		m.refused(http.StatusInternalServerError, []string{"count the records"}, "read", "metrics")
 		m.storage.heal()
 		m.wantMetrics(map[string]float64{"keys{kind=lease,provider=openai,role=bot,state=active}": 1})
+	})
+}
+
+// TestCensusGoesOnWithoutItsCaller covers a scraper that waits for less than it takes.
+func TestCensusGoesOnWithoutItsCaller(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.lease("creds/bot")
+		ctx, cancel := context.WithCancel(m.t.Context())
+		m.storage.spoil(opID{"get ledger", 0}, cancelBefore, cancel)
+		_, err := m.b.HandleRequest(ctx, m.request(logical.ReadOperation, "metrics", nil))
+		m.storage.heal()
+		if ctx.Err() == nil {
+			m.t.Fatal("no record was read")
+		}
+		if !m.engine.census.taken {
+			m.t.Errorf("what was read is lost: %v", err)
+		}
+	})
+}
+
+// TestMetricsForgetADeletedConnection keeps an alert from firing for ever.
+func TestMetricsForgetADeletedConnection(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.plantOrphan("proj_demo")
+		m.audit()
+		m.wantMetrics(map[string]float64{"audit_findings{class=orphaned,config=openai}": 1})
+		m.do("delete", "roles/bot")
+		m.do("delete", "config/openai", "force", true)
+		if page, _ := m.metrics(); strings.Contains(page, "vault_llm_audit") {
+			m.t.Errorf("got %s", page)
+		}
+	})
+}
+
+// TestSuspendedStaticRoleIsNotOverdue: its rotation waits for the resume.
+func TestSuspendedStaticRoleIsNotOverdue(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.do("create", "static-roles/ops/app", "config_name", "openai", "project_id", "proj_demo", "rotation_period", "48h", "overlap", "1h")
+		m.advance(50 * time.Hour)
+		const overdue = "rotation_overdue_seconds{kind=static,name=ops/app}"
+		m.wantMetrics(map[string]float64{overdue: 7200})
+		m.do("write", "suspend/ops", "subtree", true)
+		m.wantMetrics(map[string]float64{overdue: 0})
 	})
 }
 

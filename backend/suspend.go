@@ -80,7 +80,7 @@ func mayUse(ctx context.Context, s logical.Storage, role string) error {
 func mayRenew(ctx context.Context, s logical.Storage, role string) error {
 	err := mayUse(ctx, s, role)
 	if refused, ok := errors.AsType[*refusal](err); ok {
-		return errors.New(refused.text)
+		return notRenewable(refused.text)
 	}
 	return err
 }

@@ -167,7 +167,7 @@ func (r *sweepRun) marked(p pointer) {
 // record's minute stays: without it nobody would look at the record again.
 func (q *sweepQueue) notDue(ctx context.Context, t task, rec *record) {
 	if rec.pointer().dueKey(rec.Due) == t.hint {
-		q.run.leave(t)
+		q.run.stays(t) // it is due later in this minute
 		return
 	}
 	q.outcome(ctx, t, true, nil)

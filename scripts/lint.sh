@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks what needs no test run: formatting, vet and linters (.golangci.yml),
-# modernisation, tidiness of go.mod, skipped tests, syntax of the scripts. Runs
-# every check, then fails if one did.
+# modernisation, tidiness of go.mod, skipped tests, syntax of the scripts, alerts
+# and dashboard. Runs every check, then fails if one did.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,6 +40,7 @@ golangci_lint() {
 
 check 'scripts parse' scripts_parse
 check 'skipped tests say why' skips_have_reasons
+check 'alerts, their tests, dashboard' scripts/promtool.sh check
 check 'go mod tidy -diff' go mod tidy -diff
 check 'go fix -diff' go fix -diff ./...
 check 'golangci-lint builds' golangci_lint version
