@@ -132,9 +132,9 @@ func (b *backend) readGauges(ctx context.Context, s logical.Storage) (*gauges, e
 // staticGauges reads the static roles. The key of one that is suspended is not meant to
 // be rotated.
 func (b *backend) staticGauges(ctx context.Context, s logical.Storage, into *rotationGauges) error {
-	return walkStatics(ctx, s, func(e *staticEntry, err error) error {
-		if err != nil {
-			return nil // the sweep says so
+	return walkStatics(ctx, s, func(e *staticEntry, _ error) error {
+		if e == nil { // it cannot be read; the sweep says so
+			return nil
 		}
 		due := e.rotateDue()
 		if !due.IsZero() && due.Before(into.now) {

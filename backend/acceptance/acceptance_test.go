@@ -60,7 +60,8 @@ type script struct {
 	sims   map[string]*simulator // by the provider
 	other  *stranger
 	server *server // nil until vaultd start
-	cliLog string  // what the CLI said on stderr, and on stdout when it failed
+	place  surroundings
+	cliLog string // what the CLI said on stderr, and on stdout when it failed
 
 	signing []string      // private keys of the engine's that were seen in the storage
 	stormed []*stormLease // of the last storm
@@ -85,7 +86,7 @@ func setUp(env *testscript.Env) error {
 	env.Setenv("PLUGIN_VERSION", plugin.version)
 	env.Setenv("NO_COLOR", "1")
 	bin := filepath.Join(env.WorkDir, ".bin")
-	if err := writeShim(bin, s.cliLog); err != nil {
+	if err := writeShim(bin, s.cliLog, false); err != nil {
 		return err
 	}
 	env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))

@@ -27,7 +27,7 @@ func newBenchVault(b *testing.B) *benchVault {
 	sim := newSimulator(v.fake)
 	b.Cleanup(sim.close)
 	var err error
-	if v.server, err = newServer(b.TempDir(), 1); err != nil {
+	if v.server, err = newServer(b.TempDir(), 1, surroundings{}); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(v.destroy)

@@ -138,7 +138,7 @@ const shim = `#!/bin/sh
 case "$1 $2" in
 'agent -'* | 'proxy -'*)
 	(while kill -0 $PPID && kill -0 $$; do sleep 1; done; kill $$) </dev/null >/dev/null 2>&1 &
-	exec '%[1]s' "$@" >>'%[2]s' 2>&1
+	exec '%[1]s' "$@" %[4]s
 	;;
 esac
 '%[1]s' "$@" >'%[3]s/out.'$$ 2>'%[3]s/err.'$$
@@ -151,10 +151,15 @@ rm -f '%[3]s/out.'$$ '%[3]s/err.'$$
 exit $status
 `
 
-func writeShim(dir, log string) error {
+// writeShim writes the shim. Where agents are heard, nothing of theirs is kept.
+func writeShim(dir, log string, heard bool) error {
+	agents := fmt.Sprintf(">>'%s' 2>&1", log)
+	if heard {
+		agents = ""
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	text := fmt.Sprintf(shim, vault, log, dir)
+	text := fmt.Sprintf(shim, vault, log, dir, agents)
 	return os.WriteFile(filepath.Join(dir, "vault"), []byte(text), 0o755)
 }

@@ -21,6 +21,7 @@
 //	go test ./backend/acceptance                            # all of them
 //	go test ./backend/acceptance -run TestScripts/^move$ -v # one, with all that it did
 //	go test ./backend/acceptance -artifacts                 # keep the logs of those that fail
+//	go test ./backend/acceptance -run TestPages/^incident$  # the commands of a page of docs/
 //
 // VAULT_BINARY is the Vault to start, else the vault in PATH, else bin/vault,
 // which make vault builds. PLUGIN_BINARY is the plugin, with a pending age of some
@@ -51,6 +52,58 @@
 // at trace level (which holds what the plugin writes on stderr), in the audit log, in
 // what the CLI said on stderr or in a failure, or in the URL of a request to a
 // provider.
+//
+// # Pages
+//
+// TestPages runs the pages of the documentation, README.md and docs/*.md. A page is a
+// script: all that it shows is done in its order, in one bash, so that variables live
+// on. The providers' hosts are simulated under their real names, behind a proxy that
+// Vault and the shell have in their environment: see internet_test.go. So a command is
+// run as it stands.
+//
+// A block of commands is fenced as console: each begins with "$ ", and what it prints is
+// below it. page_output_test.go says how that is compared. Any other block of shell
+// commands is refused, and so is one without "$ ". An id that the page shows, where the
+// answer had another, is replaced by that in the commands that follow.
+//
+// HTML comments, each at the beginning of a line, say what no reader sees:
+//
+//   - <!-- run: LINES -->
+//     Lines of a script, such as what the page takes for granted, or a check of what it
+//     claims. The first one of a page that needs a Vault begins with vaultd start. A
+//     line "with NAME" stands for testdata/pages/NAME.txt.
+//
+//   - <!-- not run: REASON -->
+//     The block below cannot be run. It is counted.
+//
+//   - <!-- needs: PROGRAM -->
+//     The block below is not run where there is no such program.
+//
+//   - <!-- file: NAME -->
+//     The block below is the content of a file, in the shell's directory.
+//
+//   - <!-- PATH -->
+//     The block below is a part of that file of the repository. docs holds it to that.
+//
+// The script's variables that these lines name are the shell's too. $PLUGINS is the
+// plugin directory of the page's own Vault, and bootstrap, in the shell's directory,
+// that of the repository. Commands within a sentence are not run: TestInlineCommands
+// looks whether their paths and fields exist. Words on top of those below:
+//
+//   - field NAME VAR
+//     Set VAR to a field of the table that the last command printed.
+//
+//   - means TEXT VALUE
+//     Where a command of the page shows TEXT, it is run with VALUE.
+//
+//   - said FILE
+//     Write what the last command printed to a file.
+//
+//   - save FILE TEXT
+//     Write a text to a file, without a newline at its end.
+//
+//   - typed TEXT
+//     The next command of the page reads this line from its standard input.
 //
 // # Variables
 //

@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type node struct {
 	addr    string
 	logFile string
 	client  *api.Client
+	env     []string // of its process, beside what every process needs
 
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when cmd has ended
@@ -61,9 +63,16 @@ disable_mlock        = true
 raw_storage_endpoint = true
 `
 
+// Surroundings are what the nodes of a Vault find on their machine. The zero value is
+// that of most scripts: the plugin under test, and a network without a way out.
+type surroundings struct {
+	plugins string   // the plugin directory; empty means the common one
+	env     []string // of Vault, and so of its plugins
+}
+
 // newNode makes what a node needs below dir. Its log is beside that, so that the
 // logs of several have names of their own.
-func newNode(dir, name, logFile string) (*node, error) {
+func newNode(dir, name, logFile string, place surroundings) (*node, error) {
 	data, err := realDir(filepath.Join(dir, "raft"))
 	if err != nil {
 		return nil, err
@@ -79,11 +88,12 @@ func newNode(dir, name, logFile string) (*node, error) {
 		tmp:     tmp,
 		addr:    fmt.Sprintf("http://127.0.0.1:%d", port),
 		logFile: logFile,
+		env:     place.env,
 	}
 	if n.client, err = newClient(n.addr); err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf(nodeConfig, data, port, clusterPort, plugin.dir, name)
+	config := fmt.Sprintf(nodeConfig, data, port, clusterPort, cmp.Or(place.plugins, plugin.dir), name)
 	return n, os.WriteFile(n.configFile(), []byte(config), 0o600)
 }
 
@@ -132,7 +142,7 @@ func (n *node) launch() error {
 	}
 	defer logFile.Close()
 	cmd := exec.Command(vault, "server", "-config", n.configFile(), "-log-level=trace")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + n.dir, "TMPDIR=" + n.tmp}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + n.dir, "TMPDIR=" + n.tmp}, n.env...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	ownGroup(cmd)
 	if err := spawn(cmd); err != nil {

@@ -33,10 +33,10 @@ type server struct {
 var clusterSlots = make(chan struct{}, 3)
 
 // newServer makes what a server of so many nodes needs below dir.
-func newServer(dir string, nodes int) (*server, error) {
+func newServer(dir string, nodes int, place surroundings) (*server, error) {
 	sv := &server{auditFile: filepath.Join(dir, "audit.log"), releaseSlot: func() {}}
 	if nodes == 1 {
-		n, err := newNode(dir, "one", filepath.Join(dir, "server.log"))
+		n, err := newNode(dir, "one", filepath.Join(dir, "server.log"), place)
 		if err != nil {
 			return nil, err
 		}
@@ -45,7 +45,7 @@ func newServer(dir string, nodes int) (*server, error) {
 	}
 	for i := range nodes {
 		name := fmt.Sprintf("node%d", i+1)
-		n, err := newNode(filepath.Join(dir, name), name, filepath.Join(dir, name+".log"))
+		n, err := newNode(filepath.Join(dir, name), name, filepath.Join(dir, name+".log"), place)
 		if err != nil {
 			return nil, err
 		}
@@ -371,7 +371,7 @@ func (s *script) firstStart(ts *testscript.TestScript, args []string) error {
 	if err != nil || nodes < 1 || len(rest) > 0 {
 		return usage(vaultdUsage)
 	}
-	if s.server, err = newServer(s.dir, nodes); err != nil {
+	if s.server, err = newServer(s.dir, nodes, s.place); err != nil {
 		return err
 	}
 	ts.Setenv("VAULT_ADDR", s.server.addr)

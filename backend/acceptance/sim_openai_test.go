@@ -36,6 +36,9 @@ func (o simOpenAI) ops() []fake.Op { return fakeopenai.Ops() }
 // Alive is about admin keys too.
 func (o simOpenAI) Alive(secret string) bool { return o.Server.Alive(secret) || o.AdminAlive(secret) }
 
+// DeleteKey is about admin keys too.
+func (o simOpenAI) DeleteKey(id string) bool { return o.Server.DeleteKey(id) || o.RevokeAdminKey(id) }
+
 func (o simOpenAI) keys() []simKey {
 	live := map[string]bool{}
 	for _, k := range o.LiveKeys() {
