@@ -27,6 +27,9 @@ bench: ## Run the benchmarks (BASE=file compares with an earlier run)
 lint: ## Check formatting, vet, linters, tidiness of go.mod
 	@scripts/lint.sh
 
+generate: ## Write docs/reference.md and docs/openapi.json anew from the code
+	@go generate ./...
+
 fmt: ## Format all Go code
 	@go tool -modfile=scripts/tools/go.mod gofumpt -w .
 
@@ -37,4 +40,4 @@ clean: ## Remove what was built, except bin/vault
 	@rm -rf dist bin/test bin/bench bin/demo bin/vault-plugin-secrets-llm
 
 .DEFAULT_GOAL := help
-.PHONY: help build vault demo test test-unit bench lint fmt configure clean
+.PHONY: help build vault demo test test-unit bench lint generate fmt configure clean

@@ -163,7 +163,7 @@ func (a *audit) checkStaticOwner(e *staticEntry) {
 
 // ofStatic describes a static role.
 func (a *audit) ofStatic(e *staticEntry) finding {
-	f := finding{kind: static, role: e.name, owner: e.Metadata[ownerMetadata], createdAt: e.Rotation.Last}
+	f := finding{kind: static, role: e.name, scope: a.conn.provider.Scope(e.Fields), owner: e.Metadata[ownerMetadata], createdAt: e.Rotation.Last}
 	if e.Key != nil {
 		f.keyID, f.name, f.id = e.Key.KeyID, e.Key.Name, e.Key.Record
 	}

@@ -28,3 +28,8 @@
 // provider with the ledger, for audit.go and tidy.go; path_*.go are the paths,
 // names.go names everything that is stored or sent.
 package backend
+
+// docs/reference.md and docs/openapi.json are what this package says of its paths, with
+// examples that a test records. Tests fail when they are stale.
+//
+//go:generate go test -count=1 -run=^TestReference$ . -update

@@ -36,6 +36,7 @@ type testMount struct {
 	hostEvents *testEvents
 	clock      *testClock
 	grpc       bool
+	answers    answers // all that were given
 }
 
 // A testClock is the system's clock, moved ahead. In a bubble it is never moved:
@@ -112,7 +113,7 @@ func (m *testMount) factory(ctx context.Context, conf *logical.BackendConfig) (l
 	m.engine = newBackend(registry)
 	m.engine.now = m.clock.now
 	m.engine.baseTransport = m.transport()
-	return m.engine, m.engine.Setup(ctx, conf)
+	return checkedEngine{m.engine, m}, m.engine.Setup(ctx, conf)
 }
 
 func (m *testMount) backendConfig() *logical.BackendConfig {

@@ -53,6 +53,13 @@ func (b *backend) keyRoleFields() map[string]*framework.FieldSchema {
 	return fields
 }
 
+// keyRoleAnswer describes what a read of either returns of its fields.
+func keyRoleAnswer(fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
+	answer := answering(fields, "name", "api_key")
+	maps.Copy(answer, suspendedFields())
+	return answer
+}
+
 // apply applies a write, and checks what comes of it as far as that needs no call.
 func (r *keyRole) apply(ctx context.Context, b *backend, s logical.Storage, d *framework.FieldData) (*connection, error) {
 	set(d, "config_name", &r.Config)

@@ -3,6 +3,10 @@ package backend
 import (
 	"context"
 	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -27,7 +31,7 @@ func (b *backend) auditPaths() []*framework.Path {
 				"max_idle": {Type: framework.TypeDurationSecond, Description: "A key that was not used for longer is idle, where the provider tells.", Default: int(defaultMaxIdle.Seconds()), Query: true},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: forwarded(b.readAudit, "Compare the keys at the provider with the ledger.", okResponse(auditFields())),
+				logical.ReadOperation: mayRefuse(forwarded(b.readAudit, "Compare the keys at the provider with the ledger.", okResponse(auditFields())), http.StatusNotFound),
 			},
 			HelpSynopsis: "Say which keys of an account need attention, whose they are and what to do.",
 			HelpDescription: `
@@ -37,14 +41,14 @@ is changed. If complete is false, problems says what could not be looked at.`,
 		},
 		{
 			Pattern:      "tidy/" + framework.GenericNameRegex("name") + "$",
-			DisplayAttrs: display("orphaned-keys"),
+			DisplayAttrs: &framework.DisplayAttributes{OperationPrefix: operationPrefix, OperationVerb: "tidy", OperationSuffix: "orphaned-keys"},
 			Fields: map[string]*framework.FieldSchema{
 				"name":          name,
 				"dry_run":       {Type: framework.TypeBool, Description: "Only say what would be deleted.", Default: true},
 				"safety_buffer": {Type: framework.TypeDurationSecond, Description: "How long ago a key must have been made, and last used: at least 1m.", Default: int(tidyBuffer.Seconds())},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.UpdateOperation: forwarded(b.writeTidy, "Find, and with dry_run=false delete, the orphaned keys of a connection.", okResponse(tidyFields())),
+				logical.UpdateOperation: mayRefuse(forwarded(b.writeTidy, "Find, and with dry_run=false delete, the orphaned keys of a connection.", okResponse(tidyFields())), http.StatusNotFound),
 			},
 			HelpSynopsis: "Delete keys that this mount made and that its ledger does not know.",
 			HelpDescription: `
@@ -59,7 +63,7 @@ other lives. Without dry_run=false nothing is deleted.`,
 			DisplayAttrs: display("tidy-status"),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: forwarded(b.readTidyStatus, "Read how the last tidy of each connection went.", okResponse(map[string]*framework.FieldSchema{
-					"connections": {Type: framework.TypeMap, Description: "For each connection, what its last tidy has answered."},
+					"connections": {Type: framework.TypeMap, Description: "For each connection, what its last tidy has answered: " + strings.Join(slices.Sorted(maps.Keys(tidyFields())), ", ") + "; the items with " + orphanFields + "."},
 				})),
 			},
 			HelpSynopsis:    "Say how the last tidy of each connection went.",
@@ -85,28 +89,31 @@ func auditFields() map[string]*framework.FieldSchema {
 		idle:      "Keys that were not used for max_idle",
 		overdue:   "Static roles, and the admin key, whose rotation is late or fails",
 	} {
-		fields[string(c)] = &framework.FieldSchema{Type: framework.TypeMap, Description: what + ": count, and items, the first 100."}
+		fields[string(c)] = &framework.FieldSchema{Type: framework.TypeMap, Description: what + ": their count, and items, the first 100, each with kind, key_id, name, scope, owner, id, role, created_at, last_used_at, why and remedy."}
 	}
 	return fields
 }
+
+// orphanFields are those of an orphan that was found.
+const orphanFields = "kind, key_id, name, scope, created_at and outcome"
 
 func tidyFields() map[string]*framework.FieldSchema {
 	number := func(what string) *framework.FieldSchema {
 		return &framework.FieldSchema{Type: framework.TypeInt, Description: what}
 	}
 	return map[string]*framework.FieldSchema{
-		"state":         {Type: framework.TypeString, Description: "running, finished, incomplete, or interrupted by the end of its process."},
+		"state":         {Type: framework.TypeString, Description: "How it went: running, finished, incomplete, or interrupted by the end of its process."},
 		"dry_run":       {Type: framework.TypeBool, Description: "Whether it only said what it would delete."},
 		"safety_buffer": number("How old a key had to be, in seconds."),
-		"started_at":    {Type: framework.TypeString, Description: "When it began, in RFC 3339."},
-		"finished_at":   {Type: framework.TypeString, Description: "When it ended, in RFC 3339."},
-		"by":            {Type: framework.TypeString, Description: "Who asked for it."},
+		"started_at":    {Type: framework.TypeString, Description: "When the tidy began, in RFC 3339."},
+		"finished_at":   {Type: framework.TypeString, Description: "When the tidy ended, in RFC 3339; empty while it runs."},
+		"by":            {Type: framework.TypeString, Description: "Who asked for the tidy."},
 		"listed":        number("Keys that the provider has listed."),
-		"found":         number("Orphans among them."),
+		"found":         number("Orphans among the keys that were listed, and service accounts."),
 		"deleted":       number("Orphans that are deleted."),
 		"skipped":       number("Orphans that are left: too young, of unknown age, in use, or admin keys."),
 		"failed":        number("Orphans that could not be deleted."),
-		"items":         {Type: framework.TypeSlice, Description: "The first 100 orphans and what became of each."},
+		"items":         {Type: framework.TypeSlice, Description: "The first 100 orphans, each with " + orphanFields + ", which says what became of it."},
 		"problems":      {Type: framework.TypeStringSlice, Description: "What could not be looked at, and why."},
 	}
 }

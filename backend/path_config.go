@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -137,10 +138,10 @@ func (c *connection) allows(role *keyRole) error {
 func (b *backend) configPaths() []*framework.Path {
 	fields := map[string]*framework.FieldSchema{
 		"name":            {Type: framework.TypeString, Description: "Name of the connection.", Required: true},
-		"provider":        {Type: framework.TypeString, Description: "LLM provider: " + strings.Join(b.registry.Names(), ", ") + ". Cannot change while keys are live."},
-		"admin_key":       {Type: framework.TypeString, Description: "Credential that mints and deletes keys at the provider. Never read back.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
+		"provider":        {Type: framework.TypeString, Description: "LLM provider: " + strings.Join(b.registry.Names(), ", ") + ". Required. Cannot change while keys are live."},
+		"admin_key":       {Type: framework.TypeString, Description: "Credential that mints and deletes keys at the provider. Where the engine makes it itself, leave it out, or give generate for a new one. Never read back.", DisplayAttrs: &framework.DisplayAttributes{Sensitive: true}},
 		"admin_key_id":    {Type: framework.TypeString, Description: "The provider's id of the admin key. Found out by itself where the provider shows enough; without it the key cannot be deleted after a rotation."},
-		"base_url":        {Type: framework.TypeString, Description: "Address of the provider's API; empty for the provider's own. Changing it needs admin_key in the same write; generate, where the engine makes that."},
+		"base_url":        {Type: framework.TypeString, Description: "Address of the provider's API; empty for the provider's own. Changing it needs admin_key in the same write."},
 		"allow_http":      {Type: framework.TypeBool, Description: "Accept a base_url without TLS that is not on loopback."},
 		"ca_cert":         {Type: framework.TypeString, Description: "PEM certificates to trust instead of the system's. Changing them needs admin_key in the same write."},
 		"request_timeout": {Type: framework.TypeDurationSecond, Description: "How long one request to the provider may take: 1s to 60s.", Default: 30},
@@ -152,6 +153,7 @@ func (b *backend) configPaths() []*framework.Path {
 	}
 	maps.Copy(fields, rotationFields())
 	maps.Copy(fields, b.registry.ConfigFields())
+	refused := []int{http.StatusBadGateway, http.StatusServiceUnavailable}
 	return []*framework.Path{
 		{
 			Pattern:      configPrefix + "?$",
@@ -160,7 +162,7 @@ func (b *backend) configPaths() []*framework.Path {
 				logical.ListOperation: listing(b.listConfigs, "List the connections."),
 			},
 			HelpSynopsis:    "List the connections to LLM providers.",
-			HelpDescription: "Names of all connections of this mount, sorted.",
+			HelpDescription: "Names of all connections of this mount.",
 		},
 		{
 			Pattern:        configPrefix + framework.GenericNameRegex("name") + "$",
@@ -168,10 +170,10 @@ func (b *backend) configPaths() []*framework.Path {
 			Fields:         fields,
 			ExistenceCheck: existence(configKey),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   reading(b.readConfig, "Read a connection, without its admin key.", b.configAnswer(fields)),
-				logical.CreateOperation: forwarded(b.writeConfig, "Create a connection.", okOrNothing()),
-				logical.UpdateOperation: forwarded(b.writeConfig, "Change some or all fields of a connection.", okOrNothing()),
-				logical.DeleteOperation: forwarded(b.deleteConfig, "Delete a connection that nothing uses.", okOrNothing()),
+				logical.ReadOperation:   mayRefuse(reading(b.readConfig, "Read a connection, without its admin key.", b.configAnswer(fields)), http.StatusNotFound),
+				logical.CreateOperation: mayRefuse(forwarded(b.writeConfig, "Create a connection, or change some or all of its fields.", okOrNothing()), refused...),
+				logical.UpdateOperation: mayRefuse(forwarded(b.writeConfig, "Create a connection, or change some or all of its fields.", okOrNothing()), refused...),
+				logical.DeleteOperation: mayRefuse(forwarded(b.deleteConfig, "Delete a connection that nothing uses.", okOrNothing()), refused...),
 			},
 			HelpSynopsis: "Connect the mount to an account at an LLM provider.",
 			HelpDescription: `
@@ -189,11 +191,9 @@ minted through it may be live, unless force=true.`,
 
 // configAnswer describes what a read of a connection returns.
 func (b *backend) configAnswer(fields map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
-	answer := maps.Clone(fields)
-	for _, hidden := range []string{"name", "admin_key", "verify", "force"} {
-		delete(answer, hidden)
-	}
+	answer := answering(fields, "name", "admin_key", "verify", "force")
 	maps.Copy(answer, rotationAnswer())
+	maps.Copy(answer, texts(b.registry.Answers().Connection))
 	answer["admin_key_fingerprint"] = &framework.FieldSchema{Type: framework.TypeString, Description: "Changes when the admin key does; tells nothing of it."}
 	answer["live_keys"] = &framework.FieldSchema{Type: framework.TypeInt, Description: "Keys of roles that may exist at the provider because of this connection."}
 	answer["last_error"] = &framework.FieldSchema{Type: framework.TypeString, Description: "What is wrong with the connection, with times: a rotation or the deletion of a replaced admin key that failed, and the last call if it failed."}

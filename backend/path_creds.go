@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -16,12 +18,15 @@ const secretType = "llm_key"
 
 func (b *backend) credsPaths() []*framework.Path {
 	answer := b.keyFields()
+	refused := []int{
+		http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable,
+	}
 	return []*framework.Path{
 		{
 			Pattern:      "creds" + pathList,
-			DisplayAttrs: display("credential-roles"),
+			DisplayAttrs: display("credential-roles|credential-roles-below"),
 			Fields: map[string]*framework.FieldSchema{
-				"prefix": {Type: framework.TypeString, Description: "Part of the tree of names, with its slash."},
+				"prefix": {Type: framework.TypeString, Description: "What the names begin with, up to a slash: team-a/."},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: listing(b.listRoles, "List the roles for which keys can be read."),
@@ -37,8 +42,8 @@ func (b *backend) credsPaths() []*framework.Path {
 				"ttl":  {Type: framework.TypeDurationSecond, Description: "How long the lease lasts; the role's ttl if absent, capped by its max_ttl.", Query: true},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   forwarded(b.readCreds, "Issue a key as a lease.", okResponse(answer)),
-				logical.UpdateOperation: forwarded(b.readCreds, "Issue a key as a lease.", okResponse(answer)),
+				logical.ReadOperation:   mayRefuse(forwarded(b.readCreds, "Issue a key as a lease.", okResponse(answer)), refused...),
+				logical.UpdateOperation: mayRefuse(forwarded(b.readCreds, "Issue a key as a lease, with ttl in the body.", okResponse(answer)), refused...),
 			},
 			HelpSynopsis: "Issue a key of an LLM provider as a lease.",
 			HelpDescription: `
@@ -57,17 +62,16 @@ func (b *backend) keyFields() map[string]*framework.FieldSchema {
 		return &framework.FieldSchema{Type: framework.TypeString, Description: description}
 	}
 	fields := map[string]*framework.FieldSchema{
-		"api_key":         text("The key; absent if there is an auth_token."),
-		"auth_token":      text("The key, where the provider's SDKs take it as a bearer token."),
-		"key_id":          text("The provider's id of the key."),
-		"name":            text("Name of the key at the provider."),
-		"provider":        text("Provider of the key."),
-		"role":            text("Role under which the key was issued."),
-		"expires_at":      text("When the provider itself refuses the key, in RFC 3339; absent if it never does."),
-		"base_url":        text("Address to use the key at, if it is not the provider's own."),
-		"organization_id": text("Organization of the key, if the connection names one."),
-		"project_id":      text("Project of the key, where the provider has projects."),
+		"api_key":    text("The key; absent if there is an auth_token."),
+		"auth_token": text("The key, where the provider's SDKs take it as a bearer token."),
+		"key_id":     text("The provider's id of the key."),
+		"name":       text("Name of the key at the provider."),
+		"provider":   text("Provider of the key."),
+		"role":       text("Role under which the key was issued."),
+		"expires_at": text("When the provider itself refuses the key, in RFC 3339; absent if it never does."),
+		"base_url":   text("Address to use the key at, if it is not the provider's own."),
 	}
+	maps.Copy(fields, texts(b.registry.Answers().Key))
 	for _, secret := range []string{"api_key", "auth_token"} {
 		fields[secret].DisplayAttrs = &framework.DisplayAttributes{Sensitive: true}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -23,10 +24,10 @@ func (b *backend) poolPaths() []*framework.Path {
 			DisplayAttrs: display("pool-keys"),
 			Fields:       map[string]*framework.FieldSchema{"config": config},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: reading(b.listPool, "List the keys of a pool.", map[string]*framework.FieldSchema{
+				logical.ListOperation: mayRefuse(reading(b.listPool, "List the keys of a pool.", map[string]*framework.FieldSchema{
 					"keys":     {Type: framework.TypeStringSlice, Description: "The provider's ids of the keys."},
 					"key_info": {Type: framework.TypeMap, Description: "For each id: scope, state and role."},
-				}),
+				}), http.StatusNotFound),
 			},
 			HelpSynopsis:    "List the keys that a connection was given to hand out.",
 			HelpDescription: "Ids of all keys of the pool, each with its scope, its state and the role that has it.",
@@ -42,8 +43,8 @@ func (b *backend) poolPaths() []*framework.Path {
 				"retired": {Type: framework.TypeBool, Description: "true keeps the key from being handed out again; false lets one that was retired be handed out, after a rest."},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   reading(b.readPooled, "Read what a key of a pool is doing.", pooledFields()),
-				logical.UpdateOperation: forwarded(b.writePooled, "Give a key to a pool.", okOrNothing()),
+				logical.ReadOperation:   mayRefuse(reading(b.readPooled, "Read what a key of a pool is doing.", pooledFields()), http.StatusNotFound),
+				logical.UpdateOperation: mayRefuse(writing(b.writePooled, "Give a key to a pool."), http.StatusNotFound, http.StatusBadGateway, http.StatusServiceUnavailable),
 				logical.DeleteOperation: forwarded(b.deletePooled, "Take a key that nobody holds out of a pool.", okOrNothing()),
 			},
 			HelpSynopsis: "Give a connection a key to hand out, for providers that cannot make any.",
@@ -64,15 +65,15 @@ func pooledFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		"key_id":     text("The provider's id of the key."),
 		"scope":      text("Where the key is at the provider."),
-		"state":      text("free, held, resting or retired."),
-		"role":       text("Role that has the key."),
-		"id":         text("Id of the holder's record, as keys/ lists it."),
+		"state":      text("What the key is: free, held, resting or retired."),
+		"role":       text("Role that has the key; empty if none does."),
+		"id":         text("Id of the holder's record, as keys/ lists it; empty if nobody has the key."),
 		"added_at":   text("Since when the pool has the key, in RFC 3339."),
-		"added_by":   text("Who gave it."),
-		"free_at":    text("When a resting key may be handed out again, in RFC 3339."),
+		"added_by":   text("Who gave the key to the pool."),
+		"free_at":    text("When a resting key may be handed out again, in RFC 3339; empty for all others."),
 		"retired":    {Type: framework.TypeBool, Description: "Whether the key is not handed out again."},
-		"retired_at": text("Since when, in RFC 3339."),
-		"last_error": text("Why the provider did not switch the key on the last time."),
+		"retired_at": text("Since when the key is retired, in RFC 3339; empty if it is not."),
+		"last_error": text("Why the provider did not switch the key on the last time; empty if it did."),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -34,7 +35,7 @@ func (b *backend) revokePaths() []*framework.Path {
 				"key_id":  {Type: framework.TypeString, Description: "The provider's id of the key."},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.UpdateOperation: forwarded(b.lookup, "Say whose a key is.", okResponse(recordFields())),
+				logical.UpdateOperation: mayRefuse(forwarded(b.lookup, "Say whose a key is.", okResponse(recordFields())), http.StatusNotFound),
 			},
 			HelpSynopsis:    "Say whose a key is, by the key itself or by the provider's id of it.",
 			HelpDescription: "Give api_key or key_id. The answer is what keys/ says of the key, or 404 if no key of this mount is known by that.",
@@ -50,7 +51,7 @@ func (b *backend) revokePaths() []*framework.Path {
 				"role":      {Type: framework.TypeString, Description: "Role, which may be deleted: all of its keys. With a slash at the end, those of all roles below it."},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.UpdateOperation: forwarded(b.revokeKeys, "Delete keys at their provider now.", okResponse(withKillAnswer(nil))),
+				logical.UpdateOperation: mayRefuse(forwarded(b.revokeKeys, "Delete keys at their provider now.", okResponse(withKillAnswer(nil))), http.StatusNotFound),
 			},
 			HelpSynopsis: "Delete keys at their provider now, whatever leases hold them.",
 			HelpDescription: `

@@ -57,15 +57,14 @@ func (b *backend) rolePaths() []*framework.Path {
 	fields["max_ttl"] = &framework.FieldSchema{Type: framework.TypeDurationSecond, Description: "How long a lease may last with all renewals; 0 = the mount's maximum.", Default: 86400}
 	fields["max_active_keys"] = &framework.FieldSchema{Type: framework.TypeInt, Description: "How many keys of this role may be live at once; 0 = no cap."}
 	prefix := map[string]*framework.FieldSchema{
-		"prefix": {Type: framework.TypeString, Description: "Part of the tree of names, with its slash."},
+		"prefix": {Type: framework.TypeString, Description: "What the names begin with, up to a slash: team-a/."},
 	}
-	answer := maps.Clone(fields)
-	delete(answer, "name")
-	maps.Copy(answer, suspendedFields())
+	answer := keyRoleAnswer(fields)
+	maps.Copy(answer, texts(b.registry.Answers().Role)) // for tokens, so not for static roles
 	return []*framework.Path{
 		{
 			Pattern:      "roles" + pathList,
-			DisplayAttrs: display("roles"),
+			DisplayAttrs: display("roles|roles-below"),
 			Fields:       prefix,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: listing(b.listRoles, "List the roles, or those below a part of a name."),
@@ -79,9 +78,9 @@ func (b *backend) rolePaths() []*framework.Path {
 			Fields:         fields,
 			ExistenceCheck: existence(roleKey),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   reading(b.readRole, "Read a role.", answer),
-				logical.CreateOperation: forwarded(b.writeRole, "Create a role.", okOrNothing()),
-				logical.UpdateOperation: forwarded(b.writeRole, "Change some or all fields of a role.", okOrNothing()),
+				logical.ReadOperation:   mayRefuse(reading(b.readRole, "Read a role.", answer), http.StatusNotFound),
+				logical.CreateOperation: forwarded(b.writeRole, "Create a role, or change some or all of its fields.", okOrNothing()),
+				logical.UpdateOperation: forwarded(b.writeRole, "Create a role, or change some or all of its fields.", okOrNothing()),
 				logical.DeleteOperation: writing(b.deleteRole, "Delete a role; its leases end as they are."),
 			},
 			HelpSynopsis: "Say which keys can be read at creds/, for how long, and what they may do.",

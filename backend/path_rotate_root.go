@@ -21,10 +21,10 @@ func (b *backend) rotateRootPaths() []*framework.Path {
 			"name": {Type: framework.TypeString, Description: "Name of the connection.", Required: true},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: rotating(forwarded(b.rotateRoot, "Rotate the admin key of a connection.", okResponse(map[string]*framework.FieldSchema{
+			logical.UpdateOperation: rotating(mayRefuse(forwarded(b.rotateRoot, "Rotate the admin key of a connection.", okResponse(map[string]*framework.FieldSchema{
 				"admin_key_id":        {Type: framework.TypeString, Description: "The provider's id of the new admin key."},
 				"last_vault_rotation": {Type: framework.TypeString, Description: "When the new admin key was put in use, in RFC 3339."},
-			}))),
+			})), http.StatusNotFound, http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)),
 		},
 		HelpSynopsis: "Replace the admin key of a connection by a new one.",
 		HelpDescription: `

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -19,9 +20,9 @@ func (b *backend) staticCredsPaths() []*framework.Path {
 	return []*framework.Path{
 		{
 			Pattern:      "static-creds" + pathList,
-			DisplayAttrs: display("static-credential-roles"),
+			DisplayAttrs: display("static-credential-roles|static-credential-roles-below"),
 			Fields: map[string]*framework.FieldSchema{
-				"prefix": {Type: framework.TypeString, Description: "Part of the tree of names, with its slash."},
+				"prefix": {Type: framework.TypeString, Description: "What the names begin with, up to a slash: team-a/."},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: listing(b.listStaticRoles, "List the static roles whose keys can be read."),
@@ -36,7 +37,7 @@ func (b *backend) staticCredsPaths() []*framework.Path {
 				"name": {Type: framework.TypeString, Description: "Name of the static role.", Required: true},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: reading(b.readStaticCreds, "Read the key of a static role.", b.staticCredsFields()),
+				logical.ReadOperation: mayRefuse(reading(b.readStaticCreds, "Read the key of a static role.", b.staticCredsFields()), http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable),
 			},
 			HelpSynopsis: "Read the key of a static role.",
 			HelpDescription: `
@@ -50,8 +51,17 @@ for the overlap of the role.`,
 // staticCredsFields describes the key of a static role, and what its users need.
 func (b *backend) staticCredsFields() map[string]*framework.FieldSchema {
 	fields := b.keyFields()
-	delete(fields, "role")
-	delete(fields, "expires_at")
+	for _, leased := range []string{"role", "expires_at", "auth_token"} {
+		delete(fields, leased)
+	}
+	fields["api_key"].Description = "The key."
+	for _, name := range b.registry.Names() {
+		if p, _ := b.registry.Get(name); p.Limits().Irrevocable { // a token is never static
+			for field := range p.Answers().Key {
+				delete(fields, field)
+			}
+		}
+	}
 	fields["last_vault_rotation"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the key was rotated last, in RFC 3339 to the nanosecond."}
 	fields["rotation_period"] = &framework.FieldSchema{Type: framework.TypeInt, Description: "Seconds between two rotations; of a schedule, from the last one to the next."}
 	fields["rotation_schedule"] = &framework.FieldSchema{Type: framework.TypeString, Description: "When the key is rotated, as five fields of cron in UTC; absent if it is by a period."}

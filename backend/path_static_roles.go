@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -12,12 +13,13 @@ import (
 
 func (b *backend) staticRolePaths() []*framework.Path {
 	prefix := map[string]*framework.FieldSchema{
-		"prefix": {Type: framework.TypeString, Description: "Part of the tree of names, with its slash."},
+		"prefix": {Type: framework.TypeString, Description: "What the names begin with, up to a slash: team-a/."},
 	}
+	refused := []int{http.StatusForbidden, http.StatusBadGateway, http.StatusServiceUnavailable}
 	return []*framework.Path{
 		{
 			Pattern:      "static-roles" + pathList,
-			DisplayAttrs: display("static-roles"),
+			DisplayAttrs: display("static-roles|static-roles-below"),
 			Fields:       prefix,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: listing(b.listStaticRoles, "List the static roles, or those below a part of a name."),
@@ -31,9 +33,9 @@ func (b *backend) staticRolePaths() []*framework.Path {
 			Fields:         b.staticFields(),
 			ExistenceCheck: existence(staticKey),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation:   reading(b.readStaticRole, "Read a static role and how its rotation goes, without its key.", b.staticAnswer()),
-				logical.CreateOperation: forwarded(b.writeStaticRole, "Create a static role, and its first key.", okOrNothing()),
-				logical.UpdateOperation: forwarded(b.writeStaticRole, "Change some or all fields of a static role.", okOrNothing()),
+				logical.ReadOperation:   mayRefuse(reading(b.readStaticRole, "Read a static role and how its rotation goes, without its key.", b.staticAnswer()), http.StatusNotFound),
+				logical.CreateOperation: mayRefuse(forwarded(b.writeStaticRole, "Create a static role and its first key, or change some or all of its fields.", okOrNothing()), refused...),
+				logical.UpdateOperation: mayRefuse(forwarded(b.writeStaticRole, "Create a static role and its first key, or change some or all of its fields.", okOrNothing()), refused...),
 				logical.DeleteOperation: forwarded(b.deleteStaticRole, "Delete a static role; its key is deleted after the overlap.", okOrNothing()),
 			},
 			HelpSynopsis: "Keep one key for applications that cannot follow a lease, and replace it by a schedule.",
@@ -53,18 +55,15 @@ func (b *backend) staticAnswer() map[string]*framework.FieldSchema {
 	text := func(description string) *framework.FieldSchema {
 		return &framework.FieldSchema{Type: framework.TypeString, Description: description}
 	}
-	answer := b.staticFields()
-	delete(answer, "name")
-	delete(answer, "api_key")
+	answer := keyRoleAnswer(b.staticFields())
 	answer["key_id"] = text("The provider's id of the key that was brought along; empty if none was.")
 	answer["current_key_id"] = text("The provider's id of the key that is handed out; empty while there is none.")
-	answer["previous_key_id"] = text("The provider's id of the key before it, while that is valid.")
-	answer["previous_key_valid_until"] = text("Until when that one is valid, in RFC 3339.")
+	answer["previous_key_id"] = text("The provider's id of the key that was replaced last, while it is valid; empty afterwards.")
+	answer["previous_key_valid_until"] = text("Until when the replaced key is valid, in RFC 3339; empty afterwards.")
 	answer["last_vault_rotation"] = text("When the key was rotated last, or brought along, in RFC 3339.")
-	answer["next_vault_rotation"] = text("When it is rotated next, or tried to, in RFC 3339.")
-	answer["failed_attempts"] = &framework.FieldSchema{Type: framework.TypeInt, Description: "Rotations that failed since the last one that did not."}
+	answer["next_vault_rotation"] = text("When the key is rotated next, or that is tried again, in RFC 3339.")
+	answer["failed_attempts"] = &framework.FieldSchema{Type: framework.TypeInt, Description: "Rotations that failed since the last that did not."}
 	answer["last_error"] = text("Why the last rotation failed, and when; empty after one that did not.")
-	maps.Copy(answer, suspendedFields())
 	return answer
 }
 
@@ -203,10 +202,10 @@ func (b *backend) rotateRolePaths() []*framework.Path {
 			"overlap": {Type: framework.TypeDurationSecond, Description: "How long the replaced key stays valid, if that is to be shorter than the role's overlap: 0 deletes it, and all that were replaced before, at once."},
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: rotating(forwarded(b.rotateRole, "Rotate the key of a static role.", okResponse(map[string]*framework.FieldSchema{
+			logical.UpdateOperation: rotating(mayRefuse(forwarded(b.rotateRole, "Rotate the key of a static role.", okResponse(map[string]*framework.FieldSchema{
 				"key_id":              {Type: framework.TypeString, Description: "The provider's id of the new key."},
 				"last_vault_rotation": {Type: framework.TypeString, Description: "When the new key was put in use, in RFC 3339."},
-			}))),
+			})), http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusBadGateway, http.StatusServiceUnavailable)),
 		},
 		HelpSynopsis: "Replace the key of a static role by a new one now.",
 		HelpDescription: `

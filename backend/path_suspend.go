@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -20,10 +21,10 @@ func (b *backend) suspendPaths() []*framework.Path {
 			Pattern:      "suspend/?$",
 			DisplayAttrs: display("suspensions"),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: reading(b.listSuspensions, "List what is suspended.", map[string]*framework.FieldSchema{
+				logical.ListOperation: mayRefuse(reading(b.listSuspensions, "List what is suspended.", map[string]*framework.FieldSchema{
 					"keys":     {Type: framework.TypeStringSlice, Description: "Names of suspended roles. One that ends in a slash stands for all roles below it."},
 					"key_info": {Type: framework.TypeMap, Description: "For each name: suspended_at, suspended_reason and suspended_by."},
-				}),
+				}), http.StatusNotFound),
 			},
 			HelpSynopsis:    "List the roles that are suspended.",
 			HelpDescription: "All names at once, with who suspended them, when and why.",
@@ -39,11 +40,11 @@ func (b *backend) suspendPaths() []*framework.Path {
 				"reason":  {Type: framework.TypeString, Description: "Why, for those whose requests are refused. It is shown to them."},
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: reading(b.readSuspension, "Read who suspended a role, when and why.", suspendedFields()),
+				logical.ReadOperation: mayRefuse(reading(b.readSuspension, "Read who suspended a role, when and why.", suspendedFields()), http.StatusNotFound),
 				logical.UpdateOperation: forwarded(b.suspend, "Suspend a role, or all roles below a part of a name.", okResponse(withKillAnswer(map[string]*framework.FieldSchema{
 					"suspended_name": {Type: framework.TypeString, Description: "What is suspended now."},
-					"roles":          {Type: framework.TypeInt, Description: "How many roles exist now that this suspends."},
-					"closed":         {Type: framework.TypeSlice, Description: "With close=true: each role that was closed at its provider, what was done, and the error if it failed."},
+					"roles":          {Type: framework.TypeInt, Description: "How many roles this suspends now."},
+					"closed":         {Type: framework.TypeSlice, Description: "With close=true: the roles that were closed at their provider, each with role, done, which says what was done, and error if it failed."},
 				}))),
 			},
 			HelpSynopsis: "Keep roles from issuing and renewing keys, at once.",
@@ -72,10 +73,10 @@ and writing it again does not lift it.`,
 func suspendedFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		"suspended":        {Type: framework.TypeBool, Description: "Whether the role issues and renews nothing."},
-		"suspended_at":     {Type: framework.TypeString, Description: "Since when, in RFC 3339."},
-		"suspended_by":     {Type: framework.TypeString, Description: "Who suspended it."},
+		"suspended_at":     {Type: framework.TypeString, Description: "Since when the role is suspended, in RFC 3339; absent if it is not."},
+		"suspended_by":     {Type: framework.TypeString, Description: "Who suspended the role."},
 		"suspended_name":   {Type: framework.TypeString, Description: "What was suspended: the role, or, with a slash at its end, all roles below."},
-		"suspended_reason": {Type: framework.TypeString, Description: "Why."},
+		"suspended_reason": {Type: framework.TypeString, Description: "Why the role is suspended; empty if nobody said."},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -48,9 +49,57 @@ func reading(handler framework.OperationFunc, summary string, fields map[string]
 
 // listing describes a LIST.
 func listing(handler framework.OperationFunc, summary string) *framework.PathOperation {
-	return reading(handler, summary, map[string]*framework.FieldSchema{
-		"keys": {Type: framework.TypeStringSlice, Description: "Names. One that ends in a slash has others below it."},
-	})
+	return mayRefuse(reading(handler, summary, map[string]*framework.FieldSchema{
+		"keys": {Type: framework.TypeStringSlice, Description: "Names, sorted. One that ends in a slash has others below it."},
+	}), http.StatusNotFound)
+}
+
+// texts describe answers that are texts.
+func texts(descriptions map[string]string) map[string]*framework.FieldSchema {
+	fields := map[string]*framework.FieldSchema{}
+	for name, description := range descriptions {
+		fields[name] = &framework.FieldSchema{Type: framework.TypeString, Description: description}
+	}
+	return fields
+}
+
+// answering describes stored inputs as a read returns them: durations as whole seconds,
+// lists as lists. Secrets, and what only a request has, are among those left out.
+func answering(inputs map[string]*framework.FieldSchema, without ...string) map[string]*framework.FieldSchema {
+	fields := map[string]*framework.FieldSchema{}
+	for name, input := range inputs {
+		if slices.Contains(without, name) {
+			continue
+		}
+		field := &framework.FieldSchema{Type: input.Type, Description: input.Description, DisplayAttrs: input.DisplayAttrs}
+		switch input.Type {
+		case framework.TypeDurationSecond:
+			field.Type = framework.TypeInt
+			field.Description += " In seconds."
+		case framework.TypeCommaStringSlice:
+			field.Type = framework.TypeStringSlice
+		}
+		fields[name] = field
+	}
+	return fields
+}
+
+// refusals are what a status other than 400 means, wherever it is answered.
+var refusals = map[int]string{
+	http.StatusForbidden:          "The role is suspended, or wants an identity entity of its callers.",
+	http.StatusNotFound:           "What is asked for does not exist.",
+	http.StatusConflict:           "Another request is doing this now; ask again in a minute.",
+	http.StatusTooManyRequests:    "The role has its max_active_keys, or the pool no key that is free.",
+	http.StatusBadGateway:         "The provider refuses, or cannot be reached; the text has its reason.",
+	http.StatusServiceUnavailable: "The provider limits the rate, or a new key is being made; the text says when to ask again.",
+}
+
+// mayRefuse adds what an operation may answer beside 400 and 500.
+func mayRefuse(op *framework.PathOperation, statuses ...int) *framework.PathOperation {
+	for _, status := range statuses {
+		op.Responses[status] = []framework.Response{{Description: refusals[status]}}
+	}
+	return op
 }
 
 func okResponse(fields map[string]*framework.FieldSchema) map[int][]framework.Response {

@@ -1,18 +1,23 @@
 package backend
 
 import (
+	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-llm/backend/provider"
 )
 
 func TestEveryPathAndFieldIsDescribed(t *testing.T) {
 	bubble(t, func(m *testMount) {
 		suffixes := map[string]bool{}
 		for _, path := range m.engine.Paths {
-			if path.HelpSynopsis == "" || path.HelpDescription == "" {
-				m.t.Errorf("%s has no help", path.Pattern)
+			if !isSentence(path.HelpSynopsis) || !isSentence(path.HelpDescription) {
+				m.t.Errorf("%s has no help, or one that is no sentence", path.Pattern)
 			}
 			if path.DisplayAttrs == nil || path.DisplayAttrs.OperationPrefix != operationPrefix || suffixes[path.DisplayAttrs.OperationSuffix] {
 				m.t.Errorf("%s has no operation id of its own", path.Pattern)
@@ -20,14 +25,16 @@ func TestEveryPathAndFieldIsDescribed(t *testing.T) {
 				suffixes[path.DisplayAttrs.OperationSuffix] = true
 			}
 			for name, field := range path.Fields {
-				if field.Description == "" {
-					m.t.Errorf("%s: field %s is not described", path.Pattern, name)
+				if !isSentence(field.Description) {
+					m.t.Errorf("%s: field %s is not described by a sentence: %q", path.Pattern, name, field.Description)
 				}
 			}
 			for op, handler := range path.Operations {
-				if p := handler.Properties(); p.Summary == "" || len(p.Responses) == 0 {
+				p := handler.Properties()
+				if !isSentence(p.Summary) || len(p.Responses) == 0 {
 					m.t.Errorf("%s: %s has no summary or no responses", path.Pattern, op)
 				}
+				checkResponses(m.t, fmt.Sprint(op, " ", path.Pattern), p.Responses)
 			}
 		}
 		for _, path := range []string{
@@ -41,6 +48,43 @@ func TestEveryPathAndFieldIsDescribed(t *testing.T) {
 			}
 			if text, _ := resp.Data["help"].(string); text == "" || strings.Contains(text, "<no description>") {
 				m.t.Errorf("help of %q is %q", path, text)
+			}
+		}
+	})
+}
+
+func isSentence(text string) bool { return strings.HasSuffix(strings.TrimSpace(text), ".") }
+
+// checkResponses asserts that all that an operation answers is described: the data of
+// a 200, unless it answers a text or may answer nothing too.
+func checkResponses(t *testing.T, where string, responses map[int][]framework.Response) {
+	t.Helper()
+	for status, all := range responses {
+		for _, response := range all {
+			if response.Description == "" {
+				t.Errorf("%s: %d is not described", where, status)
+			}
+			if status == http.StatusOK && len(response.Fields) == 0 && response.MediaType == "" && responses[http.StatusNoContent] == nil {
+				t.Errorf("%s: the answer has no fields and no media type", where)
+			}
+			for name, field := range response.Fields {
+				if !isSentence(field.Description) {
+					t.Errorf("%s: %s of the answer is not described by a sentence: %q", where, name, field.Description)
+				}
+			}
+		}
+	}
+}
+
+// TestHelpNamesEveryAbility holds the help of info to what it answers.
+func TestHelpNamesEveryAbility(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		help := m.engine.Route("info").HelpDescription
+		for name, can := range m.do("read", "info").Data["providers"].(map[string]any) {
+			for _, ability := range can.([]string) {
+				if !strings.Contains(help, "\n  "+ability+" ") && !provider.IsGuardrail(ability) || !names(help, ability) {
+					m.t.Errorf("the help of info does not tell of %s, which %s can", ability, name)
+				}
 			}
 		}
 	})

@@ -41,6 +41,9 @@ type Provider interface {
 	ConfigFields() map[string]*framework.FieldSchema
 	RoleFields() map[string]*framework.FieldSchema
 
+	// Answers describe what the engine answers of this provider beside its fields.
+	Answers() Answers
+
 	// Guardrails are the bounds that the provider sets. The common fields among them
 	// are declared by this package, and their form is checked before CheckRole is
 	// asked: see guardrails.go.
@@ -62,6 +65,16 @@ type Provider interface {
 	// Connect returns a client for one account. It makes no call. Clients of
 	// one account share its transport.
 	Connect(s Settings, t *Transport) (Client, error)
+}
+
+// Answers describe, by name, texts that a provider gives the engine to answer with.
+// Two providers may name the same one.
+type Answers struct {
+	// Connection and Role are what a Publisher publishes for them.
+	Connection, Role map[string]string
+	// Key is what a Key has as Data, but for base_url: whoever gets a key is told that
+	// where the connection has one.
+	Key map[string]string
 }
 
 // Limits are a provider's bounds on keys.
@@ -88,7 +101,8 @@ type AdminKeyMaker interface {
 
 // A Publisher is a provider at which an operator has to enter something that the
 // engine computes, such as a public key. What it returns is shown by a read of a
-// connection, or of a role, and is not secret. It makes no call.
+// connection, or of a role, under the names that Answers describe, and is not secret.
+// It makes no call.
 type Publisher interface {
 	// Publish is for a connection. Mount tells this mount from others, as in
 	// Holder.
@@ -277,7 +291,7 @@ type Key struct {
 	Field string
 	// ExpiresAt is what the provider answered; zero if the key does not expire.
 	ExpiresAt time.Time
-	// Data are further facts for the holder, none of them secret.
+	// Data are further facts for the holder, none of them secret: see Answers.Key.
 	Data map[string]string
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 )
@@ -14,6 +15,7 @@ type Registry struct {
 	providers map[string]Provider
 	config    map[string]*framework.FieldSchema
 	role      map[string]*framework.FieldSchema
+	answers   Answers
 }
 
 // NewRegistry returns a registry of the given providers. It fails if two share
@@ -23,6 +25,7 @@ func NewRegistry(providers ...Provider) (*Registry, error) {
 		providers: map[string]Provider{},
 		config:    map[string]*framework.FieldSchema{},
 		role:      map[string]*framework.FieldSchema{},
+		answers:   Answers{Connection: map[string]string{}, Role: map[string]string{}, Key: map[string]string{}},
 	}
 	maps.Copy(r.role, guardrailFields)
 	for _, p := range providers {
@@ -36,6 +39,10 @@ func NewRegistry(providers ...Provider) (*Registry, error) {
 		if err := mergeFields(r.role, p.RoleFields(), p.Name()); err != nil {
 			return nil, err
 		}
+		answers := p.Answers()
+		mergeTexts(r.answers.Connection, answers.Connection)
+		mergeTexts(r.answers.Role, answers.Role)
+		mergeTexts(r.answers.Key, answers.Key)
 	}
 	return r, nil
 }
@@ -52,12 +59,27 @@ func mergeFields(into, from map[string]*framework.FieldSchema, name string) erro
 
 // described is a field with what all its providers say of it.
 func described(have, more *framework.FieldSchema) *framework.FieldSchema {
-	if have == nil || have.Description == more.Description {
+	if have == nil {
 		return more
+	}
+	if strings.Contains(have.Description, more.Description) {
+		return have
 	}
 	both := *have
 	both.Description += " " + more.Description
 	return &both
+}
+
+// mergeTexts keeps all that providers say of a name.
+func mergeTexts(into, from map[string]string) {
+	for name, text := range from {
+		if have := into[name]; strings.Contains(have, text) {
+			text = have
+		} else if have != "" {
+			text = have + " " + text
+		}
+		into[name] = text
+	}
 }
 
 // Get returns the provider of a name.
@@ -74,3 +96,8 @@ func (r *Registry) ConfigFields() map[string]*framework.FieldSchema { return map
 
 // RoleFields is described at ConfigFields.
 func (r *Registry) RoleFields() map[string]*framework.FieldSchema { return maps.Clone(r.role) }
+
+// Answers are those of all providers together.
+func (r *Registry) Answers() Answers {
+	return Answers{Connection: maps.Clone(r.answers.Connection), Role: maps.Clone(r.answers.Role), Key: maps.Clone(r.answers.Key)}
+}

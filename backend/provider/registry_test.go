@@ -27,6 +27,10 @@ func (p paper) RoleFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{p.name + "_role": {Type: framework.TypeInt}}
 }
 
+func (p paper) Answers() Answers {
+	return Answers{Key: map[string]string{"shared": p.name + ": a text.", p.name + "_key": "A text."}}
+}
+
 func TestRegistry(t *testing.T) {
 	r, err := NewRegistry(paper{name: "zeta", field: framework.TypeString}, paper{name: "alpha", field: framework.TypeString})
 	if err != nil {
@@ -43,6 +47,9 @@ func TestRegistry(t *testing.T) {
 	}
 	if n := len(r.ConfigFields()); n != 3 {
 		t.Errorf("got %d config fields, want 3", n)
+	}
+	if got := r.Answers().Key; len(got) != 3 || got["shared"] != "zeta: a text. alpha: a text." {
+		t.Errorf("got answers %q", got)
 	}
 	delete(r.RoleFields(), "zeta_role")
 	if _, ok := r.RoleFields()["zeta_role"]; !ok {

@@ -71,6 +71,22 @@ func (anthropic) RoleFields() map[string]*framework.FieldSchema {
 	}
 }
 
+func (anthropic) Answers() provider.Answers {
+	return provider.Answers{
+		Connection: map[string]string{
+			"federation_issuer": "Anthropic: JSON of the issuer to make for the assertions that tokens are exchanged for.",
+			"jwks":              "Anthropic: the public keys of federation_issuer alone, as a JSON Web Key Set.",
+			"admin_issuer":      "Anthropic: JSON of the issuer to make in the Console for the engine's own calls.",
+			"admin_rule":        "Anthropic: JSON of the rule to make for the engine's own calls, on the issuer that admin_issuer shows.",
+		},
+		Role: map[string]string{"federation_rule": "Anthropic: JSON of the rule to make for this role."},
+		Key: map[string]string{
+			fieldWorkspace: "Anthropic: id of the token's workspace.",
+			fieldAccount:   "Anthropic: id of the service account that the token acts as.",
+		},
+	}
+}
+
 // field is a text that belongs to Anthropic.
 func field(title, description string) *framework.FieldSchema {
 	return &framework.FieldSchema{

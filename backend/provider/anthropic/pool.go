@@ -60,6 +60,8 @@ func (anthropicPool) RoleFields() map[string]*framework.FieldSchema {
 	}
 }
 
+func (anthropicPool) Answers() provider.Answers { return provider.Answers{} }
+
 // Guardrails says that Anthropic bounds workspaces, and no keys.
 func (anthropicPool) Guardrails() provider.Guardrails {
 	return provider.Guardrails{Elsewhere: elsewhere}

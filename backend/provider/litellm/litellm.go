@@ -83,6 +83,8 @@ func (liteLLM) RoleFields() map[string]*framework.FieldSchema {
 	}
 }
 
+func (liteLLM) Answers() provider.Answers { return provider.Answers{} }
+
 // Guardrails are all set on the key itself.
 func (liteLLM) Guardrails() provider.Guardrails {
 	return provider.Guardrails{PerKey: []string{

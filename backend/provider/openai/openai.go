@@ -68,6 +68,13 @@ func (openAI) ConfigFields() map[string]*framework.FieldSchema {
 	}
 }
 
+func (openAI) Answers() provider.Answers {
+	return provider.Answers{Key: map[string]string{
+		fieldProject:      "OpenAI: id of the key's project.",
+		fieldOrganization: "OpenAI: id of the key's organization, if the connection names one.",
+	}}
+}
+
 func (openAI) RoleFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
 		fieldProject: {

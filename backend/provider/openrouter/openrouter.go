@@ -67,6 +67,8 @@ func (openRouter) RoleFields() map[string]*framework.FieldSchema {
 	}
 }
 
+func (openRouter) Answers() provider.Answers { return provider.Answers{} }
+
 // Guardrails are enforced at OpenRouter by a guardrail, models, and by the limit of
 // a key, budgets.
 func (openRouter) Guardrails() provider.Guardrails {

@@ -18,7 +18,7 @@ var describeChecks = []check{
 	{"settings and role are accepted, as JSON brings them back too", acceptsGood},
 	{"an empty admin key is refused", refusesEmptyAdminKey},
 	{"an admin key that it makes is accepted", makesAdminKey},
-	{"what it publishes is no secret", publishesNoSecret},
+	{"what it publishes is described, and no secret", publishesNoSecret},
 	{"a refusal does not echo the admin key", refusalHidesAdminKey},
 	{"abilities are known without a connection", describesAbilities},
 }
@@ -85,8 +85,12 @@ func makesAdminKey(b *bench) {
 }
 
 func publishesNoSecret(b *bench) {
+	answers := b.provider.Answers()
 	publisher, ok := b.provider.(provider.Publisher)
 	if !ok {
+		if len(answers.Connection)+len(answers.Role) > 0 {
+			b.Error("it describes what it publishes, and publishes nothing")
+		}
 		b.Skip("no provider.Publisher")
 	}
 	holder := Holder()
@@ -96,9 +100,13 @@ func publishesNoSecret(b *bench) {
 		publisher.PublishRole(b.Settings(), holder.Mount, holder.Role, nil),
 	}
 	publisher.Publish(provider.Settings{}, "") // what was never written
-	for _, published := range texts {
-		if len(published) == 0 {
-			b.Error("nothing is published")
+	for i, published := range texts {
+		described := answers.Role
+		if i == 0 {
+			described = answers.Connection
+		}
+		if got, want := slices.Sorted(maps.Keys(published)), slices.Sorted(maps.Keys(described)); len(got) == 0 || !slices.Equal(got, want) {
+			b.Errorf("published are %q, described %q", got, want)
 		}
 		for name, text := range published {
 			for _, secret := range b.Secrets() {

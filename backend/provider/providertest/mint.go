@@ -31,6 +31,11 @@ func mintWorks(b *bench) {
 	if key.ID == "" || !b.Alive(key.Secret.Reveal()) {
 		b.Fatalf("got key %q, alive %t, want one that lives", key.ID, b.Alive(key.Secret.Reveal()))
 	}
+	for name := range key.Data {
+		if name != "base_url" && b.provider.Answers().Key[name] == "" {
+			b.Errorf("the key comes with %s, which Answers does not describe", name)
+		}
+	}
 	for _, k := range b.Keys() {
 		if k.ID != key.ID || k.Name != "vault-test-one" && !b.irrevocable() {
 			b.Errorf("got key %s named %q at the provider, want %s named vault-test-one", k.ID, k.Name, key.ID)
