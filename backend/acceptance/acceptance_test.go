@@ -80,8 +80,14 @@ func setUp(env *testscript.Env) error {
 	s.other = newStranger()
 	env.Defer(s.finish)
 
+	bootstrap, err := filepath.Abs("../../bootstrap")
+	if err != nil {
+		return err
+	}
+	env.Setenv("BOOTSTRAP", bootstrap)
 	env.Setenv("OTHER_URL", s.other.http.URL+"/v1")
 	env.Setenv("CLI_LOG", s.cliLog)
+	env.Setenv("PORT", fmt.Sprint(freePort()))
 	env.Setenv("PLUGIN", pluginName)
 	env.Setenv("PLUGIN_VERSION", plugin.version)
 	env.Setenv("NO_COLOR", "1")

@@ -113,6 +113,7 @@
 //	$ANTHROPIC_URL         base URL of the simulated Anthropic
 //	$ANTHROPIC_WORKSPACE   a workspace of that organization
 //	$AUDIT_LOG             file of the audit device
+//	$BOOTSTRAP             the directory of that name: what users are given to start from
 //	$CLI_LOG               what the CLI said on stderr, and all that an agent said
 //	$FAKE_URL              base URL of the simulated OpenAI
 //	$LITELLM_ADMIN_KEY     the first admin key of the simulated LiteLLM proxy
@@ -125,6 +126,7 @@
 //	$OTHER_URL             base URL of a host that is none of the providers'
 //	$PLUGIN                name of the plugin
 //	$PLUGIN_VERSION        its version
+//	$PORT                  a loopback port that nothing listens on yet
 //	$PROJECT               a project of the simulated OpenAI organization
 //	$ROOT_TOKEN            as VAULT_TOKEN was at first
 //	$SERVER_LOG            log of the server, across its restarts; of a cluster, of node1

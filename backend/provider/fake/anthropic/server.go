@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -141,7 +142,9 @@ func (s *Server) authoriseLocked(c *call) *refusal {
 	if c.plane == open {
 		return nil
 	}
-	if c.request.Header.Get("Anthropic-Version") != "2023-06-01" {
+	// The data plane takes what @anthropic-ai/sdk sends, too (1.12.0).
+	version := c.request.Header.Get("Anthropic-Version")
+	if version != "2023-06-01" && (c.plane != dataPlane || version != "2026-10-21") {
 		return badRequest("anthropic-version: header is required")
 	}
 	apiKey := c.request.Header.Get("X-Api-Key")
@@ -151,8 +154,10 @@ func (s *Server) authoriseLocked(c *call) *refusal {
 		return unauthorized("x-api-key header is required")
 	case apiKey != "" && isBearer:
 		return badRequest("give one credential")
-	case isBearer:
+	case isBearer && !s.isKeyLocked(bearer):
 		return s.authoriseTokenLocked(c, bearer)
+	case isBearer: // as that SDK sends keys
+		apiKey = bearer
 	case apiKey == s.admin && !s.revoked:
 		return c.wants(admin, "OAuth authentication with the scope org:admin is required")
 	}
@@ -162,6 +167,11 @@ func (s *Server) authoriseLocked(c *call) *refusal {
 		}
 	}
 	return unauthorized("invalid x-api-key")
+}
+
+// isKeyLocked reports whether a secret is that of an API key that ever was.
+func (s *Server) isKeyLocked(secret string) bool {
+	return slices.ContainsFunc(s.keys, func(k *key) bool { return k.Secret == secret })
 }
 
 func (s *Server) authoriseTokenLocked(c *call, bearer string) *refusal {
