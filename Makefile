@@ -12,6 +12,9 @@ build: ## Build the plugin into bin/ (VERSION=v1.2.3 sets its version)
 vault: ## Print the Vault that tests and demo use; build it if there is none
 	@scripts/vault.sh
 
+terraform: ## Print the Terraform and the Vault provider that tests use; build what there is not
+	@scripts/terraform.sh
+
 demo: ## Start a dev Vault with the engine and a simulated provider
 	@scripts/demo.sh
 
@@ -36,8 +39,8 @@ fmt: ## Format all Go code
 configure: build ## Install the plugin in PLUGIN_DIR of the Vault at VAULT_ADDR
 	@scripts/configure.sh
 
-clean: ## Remove what was built, except bin/vault
+clean: ## Remove what was built, except Vault, OpenTofu and its provider
 	@rm -rf dist bin/test bin/bench bin/demo bin/vault-plugin-secrets-llm
 
 .DEFAULT_GOAL := help
-.PHONY: help build vault demo test test-unit bench lint generate fmt configure clean
+.PHONY: help build vault terraform demo test test-unit bench lint generate fmt configure clean

@@ -295,7 +295,7 @@ func (b *backend) mayDeleteConfig(ctx context.Context, s logical.Storage, name s
 	if len(pool) > 0 {
 		return badRequest(fmt.Sprintf("connection %q has a pool of keys (%d); delete pool/%s/<key_id> first", name, len(pool), name))
 	}
-	return b.mayForgetPrincipals(ctx, s, name)
+	return b.deletePrincipals(ctx, s, name)
 }
 
 // rolesOf returns the roles and static roles that use a connection.
@@ -309,20 +309,34 @@ func (b *backend) rolesOf(ctx context.Context, s logical.Storage, config string)
 	return users, err
 }
 
-// mayForgetPrincipals refuses while the connection has principals left at the
-// provider. None of its roles exists any more, so the sweep deletes them all.
-func (b *backend) mayForgetPrincipals(ctx context.Context, s logical.Storage, name string) error {
-	left := 0
+// deletePrincipals deletes the principals of a connection, none of whose roles exists
+// any more. It refuses while one is left, which the sweep then deletes.
+func (b *backend) deletePrincipals(ctx context.Context, s logical.Storage, name string) error {
+	var all []pointer
 	err := walk(ctx, s, principalPrefix+name+"/", func(key string) error {
 		p, err := parseStored(key)
 		if err != nil {
 			return err
 		}
-		left++
+		all = append(all, p)
 		return b.ledger(s).hint(ctx, p, b.now())
 	})
-	if err == nil && left > 0 {
-		err = badRequest(fmt.Sprintf("connection %q still has service accounts of deleted roles (%d), which the sweep deletes at the provider; try again in a minute", name, left))
+	if err != nil {
+		return err
 	}
-	return err
+	asking, cancel := context.WithTimeout(ctx, deleteBudget)
+	defer cancel()
+	for i, p := range all {
+		_, err := b.sweepPrincipal(asking, s, p, false)
+		if err == nil {
+			var left *principalEntry
+			if left, err = load[principalEntry](ctx, s, p.key()); err == nil && left != nil {
+				err = errors.New("it is in use")
+			}
+		}
+		if err != nil {
+			return badRequest(fmt.Sprintf("connection %q still has service accounts of deleted roles (%d), which the sweep deletes at the provider; try again in a minute: %s", name, len(all)-i, err))
+		}
+	}
+	return nil
 }

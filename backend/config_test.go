@@ -1,12 +1,14 @@
 package backend
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
+	"vault-plugin-secrets-llm/backend/provider/fake"
 	fakeopenai "vault-plugin-secrets-llm/backend/provider/fake/openai"
 )
 
@@ -301,5 +303,27 @@ func TestStorageOfBeforeRotationRotates(t *testing.T) {
 		m.sweepFor(7 * time.Minute)
 		m.wantOperatorAlive(false)
 		m.wantAdmins(1)
+	})
+}
+
+// Terraform destroys a role and its connection within a second, and cannot force it.
+func TestDeleteConnectionRightAfterItsRoles(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		m.do("create", "roles/team/bot", "config_name", "openai", "project_id", "proj_demo")
+		m.lease("creds/bot").revoke()
+		m.lease("creds/team/bot").revoke()
+		m.do("delete", "roles/bot")
+		m.do("delete", "roles/team/bot")
+		m.fake.Inject(fake.Fault{Op: fakeopenai.OpDeleteServiceAccount, Status: http.StatusServiceUnavailable})
+		m.refused(http.StatusBadRequest, []string{"service accounts of deleted roles (2)", "try again in a minute", "unavailable"}, "delete", "config/openai")
+		m.fake.ClearFaults()
+		m.do("delete", "config/openai")
+		if left := m.fake.ServiceAccounts("proj_demo"); len(left) > 0 {
+			m.t.Errorf("service accounts are left: %v", left)
+		}
+		if left := m.stored(principalPrefix); len(left) > 0 {
+			m.t.Errorf("still stored: %v", left)
+		}
 	})
 }

@@ -180,3 +180,137 @@ func TestInfo(t *testing.T) {
 		}
 	})
 }
+
+// A body is what a client such as Terraform writes again and again: JSON text, which
+// it decodes, marshals with its keys sorted, and compares with what it reads.
+type body struct {
+	path string
+	text string   // an object
+	own  pairs    // the shape's own fields, beside those of the text
+	not  []string // fields that no read returns
+}
+
+func (b body) decode(t *testing.T) map[string]any {
+	t.Helper()
+	own := map[string]any{}
+	for i := 0; i < len(b.own); i += 2 {
+		own[b.own[i].(string)] = b.own[i+1]
+	}
+	raw, err := json.Marshal(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := b.text
+	if inner := strings.Trim(string(raw), "{}"); inner != "" {
+		text = strings.TrimSuffix(text, "}") + "," + inner + "}"
+	}
+	return decodeExactly(t, text)
+}
+
+// decodeExactly decodes JSON as Vault and its clients do, with numbers as they are.
+func decodeExactly(t *testing.T, text string) map[string]any {
+	t.Helper()
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var out map[string]any
+	if err := decoder.Decode(&out); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return out
+}
+
+func marshalled(t *testing.T, value any) string {
+	t.Helper()
+	raw, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// writeAndCompare writes a body, and once more, and asserts that a read, restricted to
+// the body's fields, is the body to the last byte.
+func (m *testMount) writeAndCompare(b body) {
+	m.t.Helper()
+	written := b.decode(m.t)
+	for range 2 {
+		m.do("write", b.path, pairsOf(written)...)
+		read := decodeExactly(m.t, marshalled(m.t, m.do("read", b.path).Data))
+		want := decodeExactly(m.t, marshalled(m.t, written))
+		for _, field := range b.not {
+			if _, ok := read[field]; ok {
+				m.t.Errorf("%s shows %s", b.path, field)
+			}
+			delete(want, field)
+		}
+		got := map[string]any{}
+		for field := range want {
+			if value, ok := read[field]; ok {
+				got[field] = value
+			}
+		}
+		if got, want := marshalled(m.t, got), marshalled(m.t, want); got != want {
+			m.t.Errorf("%s\nreads   %s\nwritten %s", b.path, got, want)
+		}
+	}
+}
+
+// At every provider: what a client compares is what it has written.
+func TestReadEqualsTheBodyAtEachProvider(t *testing.T) {
+	eachShape(t, func(m *testMount, sh shape) {
+		s := m.sim(sh)
+		config := body{
+			path: "config/" + sh.name,
+			text: `{"provider": "` + sh.name + `", "request_timeout": 20, "max_concurrency": 4, "verify": true,
+				"allowed_roles": ["z/*", "a", "z/*", "B-*"], "expiry_grace": 300, "allow_http": true, "ca_cert": ""}`,
+			own: sh.config(s), not: []string{"admin_key", "verify"},
+		}
+		if sh.rotates != nil {
+			config.own = append(config.own, "rotation_period", 2592000, "rotation_overlap", 60, "disable_automated_rotation", true)
+		}
+		m.writeAndCompare(config)
+
+		own := sh.role(s)
+		common := `"config_name": "` + sh.name + `", "name_template": "{{.RoleName}}-X", "require_entity": true,
+			"metadata": {"owner": "Ada", "ticket": "007", "environment": ""}`
+		m.writeAndCompare(body{path: "roles/z/bot", text: `{` + common + `, "ttl": 900, "max_ttl": 3600, "max_active_keys": 3}`, own: own})
+		if sh.static == nil {
+			return
+		}
+		if sh.ready != nil {
+			sh.ready(m, s, "z/bot")
+		}
+		if sh.static.ready != nil {
+			sh.static.ready(m, s)
+		}
+		m.writeAndCompare(body{
+			path: "static-roles/z/app", own: own,
+			text: `{` + common + `, "rotation_period": 86400, "overlap": 3600, "verify": true}`,
+		})
+		m.writeAndCompare(body{
+			path: "static-roles/z/app", own: own,
+			text: `{` + common + `, "rotation_period": 0, "rotation_schedule": "0 3 * * SAT", "rotation_window": 7200, "overlap": 60, "verify": false}`,
+		})
+	})
+}
+
+// The fields that are lists, and numbers in the forms that they may have, come back as
+// they were, in the order given.
+func TestReadEqualsTheBodyOfLists(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		m.writeAndCompare(body{path: "config/openai", text: `{"allowed_projects": ["proj_demo", "proj_a", "proj_A"], "organization_id": "org-Z"}`})
+		for _, scopes := range []string{`["api.responses.write", "api.files.read"]`, `["api.files.read", "api.responses.write"]`, `[]`} {
+			m.writeAndCompare(body{path: "roles/bot", text: `{"config_name": "openai", "project_id": "proj_demo", "scopes": ` + scopes + `}`})
+		}
+	})
+	both(t, func(m *testMount) {
+		m.connect(liteLLMShape)
+		for _, budget := range []string{"12.5", "10", "0", "1000000", "0.01"} {
+			m.writeAndCompare(body{
+				path: "roles/litellm", own: pairs{"team_id", "team-blue"},
+				text: `{"config_name": "litellm", "budget": ` + budget + `, "budget_period": "", "models": ["gpt-4.1-mini", "gpt-4.1"], "requests_per_minute": 60}`,
+			})
+		}
+	})
+}

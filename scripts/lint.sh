@@ -23,7 +23,7 @@ check() {
 
 scripts_parse() {
 	local script
-	for script in .ci/run scripts/*.sh bootstrap/hooks/pre-commit; do
+	for script in .ci/run scripts/*.sh bootstrap/*.sh bootstrap/hooks/pre-commit; do
 		bash -n "$script" || return 1
 	done
 }

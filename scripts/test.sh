@@ -3,7 +3,8 @@
 #
 # The acceptance tests are given VAULT_BINARY, the Vault to start, and
 # PLUGIN_BINARY, the plugin built so that a create whose outcome is unknown is
-# settled after 20 s instead of minutes.
+# settled after 20 s instead of minutes; and TERRAFORM_BINARY and
+# TERRAFORM_PROVIDER_VAULT, see scripts/terraform.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export GOWORK=off
@@ -29,20 +30,27 @@ if [[ $mode == all ]]; then
 	VAULT_BINARY=$(scripts/vault.sh)
 	export VAULT_BINARY
 	echo "test: $("$VAULT_BINARY" version)"
+	terraform=$(scripts/terraform.sh)
+	export TERRAFORM_BINARY=${terraform%%$'\n'*} TERRAFORM_PROVIDER_VAULT=${terraform##*$'\n'}
+	echo "test: $(TF_CLI_CONFIG_FILE=/dev/null CHECKPOINT_DISABLE=1 "$TERRAFORM_BINARY" version | head -n 1)"
 fi
 
 # tests prints the events of every test. The fault matrices run without the race
 # detector, which makes thousands of cases five times slower and finds nothing in
-# them: what happens at the same time has tests of its own. The acceptance tests run
-# by themselves: they start servers and wait for them.
+# them: what happens at the same time has tests of its own. They run beside the
+# acceptance tests, which mostly wait for servers, and give way to them.
 tests() {
-	local status=0
+	local status=0 beside
 	# Vet is a part of lint.
 	go test -json -vet=off $race -shuffle=on -timeout 10m -skip "$matrices" $unit || status=1
-	go test -json -vet=off -shuffle=on -timeout 10m -run "$matrices" "$module/backend" || status=1
+	beside=$(mktemp)
+	nice -n 19 go test -json -vet=off -shuffle=on -timeout 20m -run "$matrices" "$module/backend" >"$beside" &
 	if [[ $mode == all ]]; then
 		go test -json -vet=off $race -count=1 -timeout 30m "$acceptance" || status=1
 	fi
+	wait $! || status=1
+	cat "$beside"
+	rm -f "$beside"
 	return $status
 }
 

@@ -80,7 +80,7 @@ func setUp(env *testscript.Env) error {
 	s.other = newStranger()
 	env.Defer(s.finish)
 
-	bootstrap, err := filepath.Abs("../../bootstrap")
+	bootstrap, err := filepath.Abs(bootstrapDir)
 	if err != nil {
 		return err
 	}
@@ -93,6 +93,9 @@ func setUp(env *testscript.Env) error {
 	env.Setenv("NO_COLOR", "1")
 	bin := filepath.Join(env.WorkDir, ".bin")
 	if err := writeShim(bin, s.cliLog, false); err != nil {
+		return err
+	}
+	if err := s.setUpTerraform(env, bin); err != nil {
 		return err
 	}
 	env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))

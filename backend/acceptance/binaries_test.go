@@ -18,11 +18,12 @@ const pluginName = "vault-plugin-secrets-llm"
 // it does not know. It is longer than any script keeps a create waiting.
 const testPendingAge = "20s"
 
-// A pluginBinary is the plugin under test, alone in a directory.
+// A pluginBinary is the plugin under test, in a directory with its next version.
 type pluginBinary struct {
 	dir     string
 	sha256  string
 	version string
+	next    struct{ sha256, version string } // of nextCommand, in the same directory
 }
 
 // findBinaries finds or builds what is under test, in dir.
@@ -47,8 +48,10 @@ func findBinaries(dir string) error {
 	if plugin.sha256, err = sumOf(file); err != nil {
 		return err
 	}
-	plugin.version, err = versionOf(file)
-	return err
+	if plugin.version, err = versionOf(file); err != nil {
+		return err
+	}
+	return plugin.makeNext()
 }
 
 // findVault returns the Vault that scripts/vault.sh would, but builds none.

@@ -25,7 +25,10 @@
 //
 // VAULT_BINARY is the Vault to start, else the vault in PATH, else bin/vault,
 // which make vault builds. PLUGIN_BINARY is the plugin, with a pending age of some
-// 20 s; it is built if that is not set.
+// 20 s; it is built if that is not set. Scripts that begin with terraform_ need
+// TERRAFORM_BINARY, or a terraform or tofu in PATH, or bin/tofu, and
+// TERRAFORM_PROVIDER_VAULT or bin/terraform-provider-vault: make terraform builds what
+// there is not.
 //
 // # The world of a script
 //
@@ -38,6 +41,9 @@
 //
 // Most scripts are about what is the same for all providers, and use OpenAI; those
 // about another one begin with its name. sim_test.go says how a provider is added.
+//
+// Terraform is "exec terraform", Terraform or OpenTofu. It reaches no registry, so there
+// is no init; get finds the modules.
 //
 // A Vault is one node, or, after vaultd start 3, a cluster of three, each with its
 // own storage, which elect a leader. $VAULT_ADDR is then a front before them, which
@@ -114,22 +120,29 @@
 //	$ANTHROPIC_WORKSPACE   a workspace of that organization
 //	$AUDIT_LOG             file of the audit device
 //	$BOOTSTRAP             the directory of that name: what users are given to start from
-//	$CLI_LOG               what the CLI said on stderr, and all that an agent said
+//	$CLI_LOG               what the CLI said on stderr, and all that an agent and Terraform said
 //	$FAKE_URL              base URL of the simulated OpenAI
 //	$LITELLM_ADMIN_KEY     the first admin key of the simulated LiteLLM proxy
 //	$LITELLM_MASTER_KEY    its master key
 //	$LITELLM_TEAM          a team of the proxy
 //	$LITELLM_URL           base URL of the simulated LiteLLM
+//	$NEXT_COMMAND          file name of the plugin's next version: the same, but for its version
+//	$NEXT_SHA256           its SHA-256
+//	$NEXT_VERSION          its version
 //	$OPENROUTER_ADMIN_KEY  the management key of the simulated OpenRouter account
 //	$OPENROUTER_URL        base URL of the simulated OpenRouter
 //	$OPENROUTER_WORKSPACE  a workspace of the simulated OpenRouter account
 //	$OTHER_URL             base URL of a host that is none of the providers'
 //	$PLUGIN                name of the plugin
+//	$PLUGIN_DIR            plugin_directory; the file of the plugin has its name
+//	$PLUGIN_SHA256         its SHA-256
 //	$PLUGIN_VERSION        its version
 //	$PORT                  a loopback port that nothing listens on yet
 //	$PROJECT               a project of the simulated OpenAI organization
 //	$ROOT_TOKEN            as VAULT_TOKEN was at first
 //	$SERVER_LOG            log of the server, across its restarts; of a cluster, of node1
+//	$TERRAFORM_ROOT        a directory with a root module, main.tf, over that in $BOOTSTRAP;
+//	                       its variables are set, as TF_VAR_...
 //	$VAULT_ADDR            as the CLI reads it
 //	$VAULT_TOKEN           as the CLI reads it
 //

@@ -1,0 +1,2 @@
+# Metrics scraper: reads the metrics of the mount.
+path "llm/metrics" { capabilities = ["read"] }
