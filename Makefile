@@ -24,6 +24,9 @@ test: ## Run all tests, those against a real Vault included
 test-unit: ## Run the tests that need no Vault
 	@scripts/test.sh unit
 
+test-matrix: ## Run acceptance tests on several Vaults (MATRIX=all: all of them)
+	@scripts/test-matrix.sh
+
 bench: ## Run the benchmarks (BASE=file compares with an earlier run)
 	@scripts/bench.sh
 
@@ -36,11 +39,17 @@ generate: ## Write docs/reference.md and docs/openapi.json anew from the code
 fmt: ## Format all Go code
 	@go tool -modfile=scripts/tools/go.mod gofumpt -w .
 
+release-snapshot: ## Build an unsigned release of VERSION into dist/, and check it
+	@scripts/release.sh snapshot
+
+release: ## Build the signed release of the tag at HEAD (docs/releasing.md)
+	@scripts/release.sh release
+
 configure: build ## Install the plugin in PLUGIN_DIR of the Vault at VAULT_ADDR
 	@scripts/configure.sh
 
-clean: ## Remove what was built, except Vault, OpenTofu and its provider
-	@rm -rf dist bin/test bin/bench bin/demo bin/vault-plugin-secrets-llm
+clean: ## Remove what was built, except Vaults, OpenTofu and its provider
+	@rm -rf dist bin/test bin/bench bin/demo bin/release bin/vault-plugin-secrets-llm
 
 .DEFAULT_GOAL := help
-.PHONY: help build vault terraform demo test test-unit bench lint generate fmt configure clean
+.PHONY: help build vault terraform demo test test-unit test-matrix bench lint generate fmt release-snapshot release configure clean

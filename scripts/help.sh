@@ -7,6 +7,6 @@ echo "Usage: make TARGET"
 echo
 while IFS= read -r line; do
 	if [[ $line =~ ^([a-z-]+):.*\ \#\#\ (.*)$ ]]; then
-		printf '  %-10s  %s\n' "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+		printf '  %-16s  %s\n' "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
 	fi
 done <Makefile

@@ -23,6 +23,10 @@ var (
 // Vault's next sweep. See startSlots for what does cost.
 const scriptsAtOnce = 32
 
+// scriptsDir is where TestScripts finds its scripts. Those in snapshot make the backups
+// that upgrade_restore_*.txtar restore, with an earlier plugin: see scripts/snapshot.sh.
+var scriptsDir = flag.String("scripts", "testdata", "directory of the scripts to run")
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	parallel := false
@@ -45,7 +49,7 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 *scriptsDir,
 		Setup:               setUp,
 		Cmds:                commandTable(),
 		RequireExplicitExec: true,
@@ -89,7 +93,13 @@ func setUp(env *testscript.Env) error {
 	env.Setenv("CLI_LOG", s.cliLog)
 	env.Setenv("PORT", fmt.Sprint(freePort()))
 	env.Setenv("PLUGIN", pluginName)
+	env.Setenv("PLUGIN_SHA256", plugin.sha256)
 	env.Setenv("PLUGIN_VERSION", plugin.version)
+	snapshots, err := filepath.Abs("snapshot")
+	if err != nil {
+		return err
+	}
+	env.Setenv("SNAPSHOTS", snapshots)
 	env.Setenv("NO_COLOR", "1")
 	bin := filepath.Join(env.WorkDir, ".bin")
 	if err := writeShim(bin, s.cliLog, false); err != nil {

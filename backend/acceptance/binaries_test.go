@@ -10,6 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 const pluginName = "vault-plugin-secrets-llm"
@@ -18,12 +21,11 @@ const pluginName = "vault-plugin-secrets-llm"
 // it does not know. It is longer than any script keeps a create waiting.
 const testPendingAge = "20s"
 
-// A pluginBinary is the plugin under test, in a directory with its next version.
+// A pluginBinary is the plugin under test, in a directory of its own.
 type pluginBinary struct {
 	dir     string
 	sha256  string
 	version string
-	next    struct{ sha256, version string } // of nextCommand, in the same directory
 }
 
 // findBinaries finds or builds what is under test, in dir.
@@ -40,7 +42,7 @@ func findBinaries(dir string) error {
 	if built := os.Getenv("PLUGIN_BINARY"); built != "" {
 		err = copyFile(built, file)
 	} else {
-		err = buildPlugin(file)
+		err = buildPlugin(file, "v0.0.0-test")
 	}
 	if err != nil {
 		return err
@@ -51,7 +53,7 @@ func findBinaries(dir string) error {
 	if plugin.version, err = versionOf(file); err != nil {
 		return err
 	}
-	return plugin.makeNext()
+	return nil
 }
 
 // findVault returns the Vault that scripts/vault.sh would, but builds none.
@@ -73,15 +75,51 @@ func findVault() (string, error) {
 }
 
 // buildPlugin builds the plugin as scripts/build.sh does, for tests.
-func buildPlugin(file string) error {
+func buildPlugin(file, version string) error {
 	const vars = pluginName + "/backend."
 	cmd := exec.Command("go", "build", "-trimpath",
-		"-ldflags", "-s -w -X "+vars+"version=v0.0.0-test -X "+vars+"pendingAgeText="+testPendingAge+" -X "+vars+"tokenGraceText="+testPendingAge,
+		"-ldflags", "-s -w -X "+vars+"version="+version+" -X "+vars+"pendingAgeText="+testPendingAge+" -X "+vars+"tokenGraceText="+testPendingAge,
 		"-o", file, pluginName+"/cmd/"+pluginName)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the plugin: %w\n%s", err, out)
 	}
+	return nil
+}
+
+// versions are the plugins that scripts have built, by version. They lie beside the one
+// under test, as the versions of an upgrade do, and differ from it in nothing else.
+var versions struct {
+	sync.Mutex
+	sums map[string]string
+}
+
+// cmdBuild builds the plugin as another version, once for all scripts.
+func (s *script) cmdBuild(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 || !strings.HasPrefix(args[0], "v") {
+		return usage("build VERSION VAR, of a version such as v0.9.0")
+	}
+	version := args[0]
+	versions.Lock()
+	defer versions.Unlock()
+	if versions.sums[version] == "" {
+		file := filepath.Join(plugin.dir, pluginName+"_"+version)
+		if err := buildPlugin(file, version); err != nil {
+			return err
+		}
+		if said, err := versionOf(file); err != nil || said != version {
+			return fmt.Errorf("%s says that it is %q, %w", file, said, err)
+		}
+		sum, err := sumOf(file)
+		if err != nil {
+			return err
+		}
+		if versions.sums == nil {
+			versions.sums = map[string]string{}
+		}
+		versions.sums[version] = sum
+	}
+	ts.Setenv(args[1], versions.sums[version])
 	return nil
 }
 

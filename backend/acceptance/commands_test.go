@@ -28,6 +28,7 @@ func commands() map[string]command {
 	return map[string]command{
 		"apart":   {run: (*script).cmdApart},
 		"await":   {run: (*script).cmdAwait},
+		"build":   {run: (*script).cmdBuild},
 		"churn":   {run: (*script).cmdChurn},
 		"clean":   {run: (*script).cmdClean, negatable: true},
 		"crash":   {run: (*script).cmdCrash},

@@ -126,9 +126,6 @@
 //	$LITELLM_MASTER_KEY    its master key
 //	$LITELLM_TEAM          a team of the proxy
 //	$LITELLM_URL           base URL of the simulated LiteLLM
-//	$NEXT_COMMAND          file name of the plugin's next version: the same, but for its version
-//	$NEXT_SHA256           its SHA-256
-//	$NEXT_VERSION          its version
 //	$OPENROUTER_ADMIN_KEY  the management key of the simulated OpenRouter account
 //	$OPENROUTER_URL        base URL of the simulated OpenRouter
 //	$OPENROUTER_WORKSPACE  a workspace of the simulated OpenRouter account
@@ -141,6 +138,7 @@
 //	$PROJECT               a project of the simulated OpenAI organization
 //	$ROOT_TOKEN            as VAULT_TOKEN was at first
 //	$SERVER_LOG            log of the server, across its restarts; of a cluster, of node1
+//	$SNAPSHOTS             directory of the backups of earlier builds
 //	$TERRAFORM_ROOT        a directory with a root module, main.tf, over that in $BOOTSTRAP;
 //	                       its variables are set, as TF_VAR_...
 //	$VAULT_ADDR            as the CLI reads it
@@ -155,6 +153,10 @@
 //
 //   - await DURATION [!] COMMAND...
 //     Repeat one of these commands, or exec, until it succeeds.
+//
+//   - build VERSION VAR
+//     Build the plugin under test as another version, beside it in the plugin
+//     directory under its name, an underscore and VERSION, and set VAR to its sha256.
 //
 //   - churn CALLERS PATH N WRITE_PATH
 //     So many callers read PATH and revoke the lease at once, again and again without
@@ -236,6 +238,11 @@
 //     The first start makes a Vault of so many nodes, or of one: initialised,
 //     unsealed, with an audit device, the plugin registered and mounted at llm/. A
 //     later start unseals the same storage on every node that was ended.
+//
+//   - vaultd save|restore NAME
+//     Save writes a backup of a single node: its raft snapshot as NAME.snap, with the
+//     unseal key and the root token beside it as NAME.json. Restore puts such a backup
+//     in place of all that the node has, and sets $VAULT_TOKEN and $ROOT_TOKEN.
 //
 //   - within NUMBER RANGE
 //     The number is in the range.
@@ -356,4 +363,8 @@
 //
 //   - fake revoke admin
 //     Delete the admin key, as in OpenAI's console.
+//
+//   - fake save|restore FILE
+//     Write all that exists in the organization to FILE; or make all of that again,
+//     beside what there is, with the same ids and secrets.
 package acceptance

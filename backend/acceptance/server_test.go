@@ -269,7 +269,7 @@ func (sv *server) destroy() {
 	sv.releaseSlot()
 }
 
-const vaultdUsage = "vaultd kill|leader VAR|pause|restart|resume|start [NODES]|step-down|stop"
+const vaultdUsage = "vaultd kill|leader VAR|pause|restart|restore NAME|resume|save NAME|start [NODES]|step-down|stop"
 
 func (s *script) cmdVaultd(ts *testscript.TestScript, args []string) error {
 	word, args := first(args)
@@ -284,6 +284,9 @@ func (s *script) cmdVaultd(ts *testscript.TestScript, args []string) error {
 	}
 	if word == "leader" {
 		return s.vaultdLeader(ts, args)
+	}
+	if word == "save" || word == "restore" {
+		return s.vaultdBackup(ts, word, args)
 	}
 	if len(args) > 0 {
 		return usage(vaultdUsage)

@@ -97,7 +97,9 @@ func (o simOpenAI) words() map[string]word {
 		"orphan":   o.orphan,
 		"project":  o.addProject,
 		"rate":     o.setRate,
+		"restore":  o.restore,
 		"revoke":   o.revoke,
+		"save":     o.save,
 	}
 }
 
@@ -234,4 +236,24 @@ func anotherID() string {
 		id[i] = digits[rand.IntN(len(digits))]
 	}
 	return string(id)
+}
+
+// save writes the organization to a file, restore makes it again.
+func (o simOpenAI) save(ts *testscript.TestScript, args []string) error {
+	if len(args) != 1 {
+		return usage("fake save FILE")
+	}
+	return writeJSON(ts.MkAbs(args[0]), o.World())
+}
+
+func (o simOpenAI) restore(ts *testscript.TestScript, args []string) error {
+	if len(args) != 1 {
+		return usage("fake restore FILE")
+	}
+	var world fakeopenai.World
+	if err := readJSON(ts.MkAbs(args[0]), &world); err != nil {
+		return usage("fake restore: " + err.Error())
+	}
+	o.Restore(world)
+	return nil
 }

@@ -1,7 +1,6 @@
 package acceptance
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -109,43 +108,8 @@ func (s *script) setUpTerraform(env *testscript.Env, bin string) error {
 	}
 	env.Setenv("TERRAFORM_ROOT", root)
 	env.Setenv("PLUGIN_DIR", plugin.dir)
-	env.Setenv("PLUGIN_SHA256", plugin.sha256)
-	env.Setenv("NEXT_COMMAND", nextCommand)
-	env.Setenv("NEXT_SHA256", plugin.next.sha256)
-	env.Setenv("NEXT_VERSION", plugin.next.version)
 	return errors.Join(
 		os.WriteFile(config, fmt.Appendf(nil, terraformConfig, filepath.Dir(provider)), 0o600),
 		os.WriteFile(filepath.Join(bin, "terraform"), []byte(shim), 0o755),
 	)
-}
-
-// nextCommand is the file of the plugin's next version.
-const nextCommand = pluginName + "_next"
-
-// makeNext makes a next version of the plugin, beside it: the same, but for what it
-// calls itself. The two versions are of the same length.
-func (p *pluginBinary) makeNext() error {
-	if p.version == "" {
-		return errors.New("the plugin has no version, so there is no next one")
-	}
-	version := []byte(p.version)
-	version[1] = '9' // v0.1.0 and v9.1.0
-	data, err := os.ReadFile(filepath.Join(p.dir, pluginName))
-	if err != nil {
-		return err
-	}
-	file := filepath.Join(p.dir, nextCommand)
-	if err := os.WriteFile(file, bytes.ReplaceAll(data, []byte(p.version), version), 0o755); err != nil {
-		return err
-	}
-	if p.next.sha256, err = sumOf(file); err != nil {
-		return err
-	}
-	if p.next.version, err = versionOf(file); err != nil {
-		return err
-	}
-	if p.next.version != string(version) {
-		return fmt.Errorf("the next version calls itself %s, want %s", p.next.version, version)
-	}
-	return nil
 }

@@ -146,3 +146,60 @@ func (s *Server) DeleteServiceAccount(id string) bool {
 	a.delete(s.clock())
 	return true
 }
+
+// A World is what exists in an organization: what Restore makes again.
+type World struct {
+	AdminKeys       []AdminKey
+	ServiceAccounts []ServiceAccount
+	Keys            []Key
+}
+
+// World returns all that exists, and is not deleted.
+func (s *Server) World() World {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var w World
+	for _, a := range s.admins {
+		if !a.Deleted {
+			w.AdminKeys = append(w.AdminKeys, a.AdminKey)
+		}
+	}
+	for _, p := range s.projects {
+		for _, a := range p.accounts {
+			if !a.Deleted {
+				w.ServiceAccounts = append(w.ServiceAccounts, a.ServiceAccount)
+			}
+		}
+	}
+	for _, k := range s.keys {
+		if !k.Deleted {
+			w.Keys = append(w.Keys, k.world())
+		}
+	}
+	return w
+}
+
+// Restore adds all of a world to what is there, with the ids, secrets and times that
+// it has: an organization to which a Vault comes back that was restored from a
+// backup. Projects are made as needed.
+func (s *Server) Restore(w World) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, admin := range w.AdminKeys {
+		a := s.addAdminLocked(admin.Name, admin.Secret, time.Time{}, time.Time{})
+		a.AdminKey, a.born = admin, admin.CreatedAt
+	}
+	for _, account := range w.ServiceAccounts {
+		a := s.addAccountLocked(s.addProjectLocked(account.ProjectID), account.Name, account.Role, account.CreatedAt)
+		delete(s.accounts, a.ID)
+		a.ServiceAccount = account
+		s.accounts[a.ID] = a
+	}
+	for _, made := range w.Keys {
+		k := s.addKeyLocked(s.addProjectLocked(made.ProjectID), s.accounts[made.ServiceAccountID], made.Name, nil, made.ExpiresAt, made.CreatedAt)
+		delete(s.byID, k.ID)
+		delete(s.bySecret, k.Secret)
+		k.Key = made
+		s.byID[k.ID], s.bySecret[k.Secret] = k, k
+	}
+}
