@@ -65,6 +65,7 @@ func (b *backend) endGone(ctx context.Context, s logical.Storage, config string,
 		if err := l.drop(ctx, *rec); err != nil {
 			return err
 		}
+		b.tellRevoked(*rec)
 		b.Logger().Info("admin key of a deleted connection deleted", "config", config, "key_id", rec.KeyID)
 	}
 	return remove(ctx, s, goneKey(config))
@@ -110,6 +111,7 @@ func (b *backend) deleteOthers(ctx context.Context, s logical.Storage, config st
 		if err := b.ledger(s).drop(ctx, rec); err != nil {
 			return err
 		}
+		b.tellRevoked(rec)
 	}
 	return err
 }

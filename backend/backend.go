@@ -38,7 +38,7 @@ type backend struct {
 	sweeps      sweepState
 	census      census
 	metrics     *metrics
-	events      eventSender
+	events      eventQueue
 
 	mountMu    sync.Mutex
 	mountEntry *mountEntry // guarded by mountMu; nil until read
@@ -77,7 +77,7 @@ func newBackend(registry *provider.Registry) *backend {
 		PeriodicFunc:     b.periodic,
 		RotateCredential: b.rotateCredential,
 		Invalidate:       b.invalidate,
-		Clean:            func(context.Context) { b.closeConnections() },
+		Clean:            func(context.Context) { b.events.silence(); b.closeConnections() },
 	}
 	return b
 }

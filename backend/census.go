@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,18 +18,26 @@ import (
 //   - The first time that anybody asks, all records are read. From then on each move of
 //     a record is counted as it is made: only the node that serves this makes any.
 //   - Without anybody asking, nothing is kept.
-//   - When a write fails, or another node has written, what is stored is not known any
-//     more, and all is read again.
+//   - A record whose write has failed is read again when somebody asks, and all are once
+//     an hour: a write may take effect after its error.
+//   - A record that cannot be read is counted as such, and hides no other.
+
+// censusAge is how long a census holds.
+const censusAge = time.Hour
 
 // A census is the records of the ledger, as far as the metrics need them. The zero
 // census is not taken.
 type census struct {
-	mu    sync.Mutex
-	taken bool
-	// moved holds what was moved while the records are read: that is newer than what
-	// is read. Nil if they are not.
-	moved   map[pointer]bool
+	mu      sync.Mutex
+	taken   time.Time // zero if it is not
 	records map[pointer]counted
+	// moved holds what was moved while records are read: that is newer than what is
+	// read. Nil if none are.
+	moved map[pointer]bool
+	// doubtful holds what is to be read again.
+	doubtful map[pointer]bool
+	// unread is how many records could not be read.
+	unread int
 }
 
 // A counted record is one of a census.
@@ -46,7 +56,7 @@ func (r record) overdueSince() time.Time {
 		return r.CreatedAt
 	}
 	if r.State == revoking { // those of before there was OwedSince have a next try
-		return cmp.Or(r.OwedSince, r.Due)
+		return cmp.Or(r.OwedSince, r.Due, r.CreatedAt)
 	}
 	return time.Time{}
 }
@@ -65,6 +75,11 @@ func (c *census) dropped(p pointer) {
 	c.change(p, func() { delete(c.records, p) })
 }
 
+// unknown notes that it is not known how a record is stored.
+func (c *census) unknown(p pointer) {
+	c.change(p, func() { c.doubtful[p] = true })
+}
+
 func (c *census) change(p pointer, how func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,50 +96,69 @@ func (c *census) change(p pointer, how func()) {
 func (c *census) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.taken, c.moved, c.records = false, nil, nil
+	c.taken, c.records, c.moved, c.doubtful, c.unread = time.Time{}, nil, nil, nil, 0
 }
 
-// begin reports whether the records are to be read.
-func (c *census) begin() bool {
+// begin says what is to be read: all records, or only some. One who begins calls end.
+func (c *census) begin(now time.Time) (all bool, some []pointer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.taken {
+	if c.taken.IsZero() || now.Before(c.taken) || now.Sub(c.taken) >= censusAge {
+		c.records, c.doubtful, c.unread = map[pointer]counted{}, map[pointer]bool{}, 0
+		all = true
+	}
+	some = slices.Collect(maps.Keys(c.doubtful))
+	clear(c.doubtful)
+	c.moved = map[pointer]bool{}
+	return all, some
+}
+
+// read counts a record that was read, nil if it is not stored, unless it was moved
+// meanwhile.
+func (c *census) read(p pointer, rec *record) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.moved == nil || c.moved[p]:
+	case rec == nil:
+		delete(c.records, p)
+	default:
+		c.records[p] = rec.counted()
+	}
+}
+
+// notRead counts a record that cannot be read.
+func (c *census) notRead() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unread++
+}
+
+// end notes that what was to be read is. It reports false if all was forgotten
+// meanwhile.
+func (c *census) end(all bool, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.moved == nil {
 		return false
 	}
-	c.moved, c.records = map[pointer]bool{}, map[pointer]counted{}
+	c.moved = nil
+	if all {
+		c.taken = now
+	}
 	return true
 }
 
-// read counts a record that was read, unless it was moved meanwhile.
-func (c *census) read(rec record) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.moved != nil && !c.moved[rec.pointer()] {
-		c.records[rec.pointer()] = rec.counted()
-	}
-}
-
-// end reports whether all that was read holds: nothing was forgotten meanwhile.
-func (c *census) end() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.taken = c.moved != nil
-	c.moved = nil
-	return c.taken
-}
-
-// visit calls do with every record.
-func (c *census) visit(do func(counted)) {
+// visit calls do with every record, and returns how many could not be read. It reports
+// false if the census is not taken.
+func (c *census) visit(do func(counted)) (unread int, taken bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, rec := range c.records {
 		do(rec)
 	}
+	return c.unread, !c.taken.IsZero()
 }
-
-// censusTries is how often all records are read before somebody is told that they
-// cannot be counted: a write that fails meanwhile spoils the count.
-const censusTries = 3
 
 // censusBudget bounds the reading of all records, which goes on when the caller has
 // gone: or one who waits for less than it takes would never get an answer.
@@ -139,31 +173,52 @@ func (b *backend) takeCensus(ctx context.Context, s logical.Storage) error {
 	defer release()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), censusBudget)
 	defer cancel()
-	for range censusTries {
-		if !b.census.begin() {
-			return nil
-		}
-		if err := b.countRecords(ctx, s); err != nil {
-			b.census.forget()
-			return fmt.Errorf("count the records: %w", err)
-		}
-		if b.census.end() {
-			return nil
-		}
+	started := b.now()
+	all, some := b.census.begin(started)
+	if all {
+		err = b.countAll(ctx, s)
+	} else {
+		err = b.countSome(ctx, s, some)
 	}
-	return fmt.Errorf("count the records: storage has failed %d times meanwhile", censusTries)
+	if err != nil {
+		b.census.forget()
+		return fmt.Errorf("count the records: %w", err)
+	}
+	if !b.census.end(all, started) {
+		return errCensusLost
+	}
+	return nil
 }
 
-func (b *backend) countRecords(ctx context.Context, s logical.Storage) error {
+var errCensusLost = refuse(503, "another node has written meanwhile; ask again")
+
+func (b *backend) countAll(ctx context.Context, s logical.Storage) error {
 	l := b.ledger(s)
 	configs, err := list(ctx, s, ledgerPrefix)
 	if err != nil {
 		return err
 	}
 	for _, config := range configs {
-		if err := l.readRecords(ctx, strings.TrimSuffix(config, "/"), b.census.read); err != nil {
+		err := l.readRecords(ctx, strings.TrimSuffix(config, "/"),
+			func(rec record) { b.census.read(rec.pointer(), &rec) },
+			func(err error) {
+				b.census.notRead()
+				b.Logger().Error("bug: a record cannot be read", "error", err)
+			})
+		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (b *backend) countSome(ctx context.Context, s logical.Storage, some []pointer) error {
+	for _, p := range some {
+		rec, err := b.ledger(s).get(ctx, p)
+		if err != nil {
+			return err
+		}
+		b.census.read(p, rec)
 	}
 	return nil
 }

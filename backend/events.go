@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -20,8 +20,9 @@ import (
 //   - Types are named as those of the database engine are, under eventPrefix.
 //   - An event says which key, never what it is: paths and ids, and of a failure the
 //     text that its caller saw.
-//   - An event that cannot be sent changes nothing. A host without an event system is
-//     asked once.
+//   - Nobody waits for an event: they are sent one after the other, beside what they
+//     tell of, and are lost if the host takes them more slowly than they come. A host
+//     without an event system is asked once.
 
 const eventPrefix = "llm/"
 
@@ -35,25 +36,90 @@ const (
 	eventFail       = "-fail" // ends the type of what failed
 )
 
-// eventBudget bounds the sending of one event.
-const eventBudget = 2 * time.Second
+const (
+	// eventBudget bounds the sending of one event.
+	eventBudget = 2 * time.Second
+	// eventsWaiting is how many events may wait to be sent.
+	eventsWaiting = 1000
+)
 
-// An eventSender sends events while the host takes them.
-type eventSender struct{ silent atomic.Bool }
+// An eventQueue holds the events that are to be sent. Safe for concurrent use.
+type eventQueue struct {
+	mu      sync.Mutex
+	waiting []queuedEvent
+	sending bool               // somebody takes them from the queue
+	silent  bool               // the host has no event system, or the mount is being closed
+	end     context.CancelFunc // of the sending under way
+}
 
-// send sends an event with pairs of metadata.
-func (b *backend) send(ctx context.Context, event string, pairs ...string) {
-	if b.events.silent.Load() {
-		return
+type queuedEvent struct {
+	name  string
+	pairs []string
+}
+
+// put queues an event. It reports whether the caller is to have the queue sent.
+func (q *eventQueue) put(e queuedEvent) (begin bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.silent || len(q.waiting) >= eventsWaiting {
+		return false
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eventBudget)
-	defer cancel()
-	switch err := logical.SendEvent(ctx, b.Backend, eventPrefix+event, pairs...); {
-	case err == nil:
-	case errors.Is(err, framework.ErrNoEvents), status.Code(err) == codes.Unimplemented:
-		b.events.silent.Store(true)
-	default:
-		b.Logger().Debug("an event was not sent", "type", event, "error", err)
+	q.waiting = append(q.waiting, e)
+	begin, q.sending = !q.sending, true
+	return begin
+}
+
+// take takes the next event from the queue, with the time to send it in, or ends the
+// sending if there is none.
+func (q *eventQueue) take() (ctx context.Context, next queuedEvent, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.end != nil {
+		q.end()
+	}
+	if q.silent || len(q.waiting) == 0 {
+		q.waiting, q.sending, q.end = nil, false, nil
+		return nil, queuedEvent{}, false
+	}
+	next = q.waiting[0]
+	q.waiting = q.waiting[1:]
+	ctx, q.end = context.WithTimeout(context.Background(), eventBudget)
+	return ctx, next, true
+}
+
+// silence drops all events from now on, that under way included.
+func (q *eventQueue) silence() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.silent = true
+	if q.end != nil {
+		q.end()
+	}
+}
+
+// send has an event sent with pairs of metadata.
+func (b *backend) send(event string, pairs ...string) {
+	for i, text := range pairs {
+		pairs[i] = provider.HideKeys(text) // a path may hold a key that was put there by mistake
+	}
+	if b.events.put(queuedEvent{event, pairs}) {
+		go b.sendEvents()
+	}
+}
+
+func (b *backend) sendEvents() {
+	for {
+		ctx, next, ok := b.events.take()
+		if !ok {
+			return
+		}
+		switch err := logical.SendEvent(ctx, b.Backend, eventPrefix+next.name, next.pairs...); {
+		case err == nil:
+		case errors.Is(err, framework.ErrNoEvents), status.Code(err) == codes.Unimplemented:
+			b.events.silence()
+		default:
+			b.Logger().Debug("an event was not sent", "type", next.name, "error", err)
+		}
 	}
 }
 
@@ -75,42 +141,47 @@ func toldOfFailure(path, operation string, err error, pairs ...string) []string 
 		logical.EventMetadataPath, path,
 		logical.EventMetadataOperation, operation,
 		logical.EventMetadataModified, "false",
-		"reason", reasonOf(err), "error", provider.HideKeys(err.Error()),
+		"reason", reasonOf(err), "error", err.Error(),
 	}, pairs...)
 }
 
-// tellIssued tells that a lease or a static role has a new key.
-func (b *backend) tellIssued(ctx context.Context, rec record) {
-	b.metrics.keyIssued(rec)
-	path := "creds/" + rec.Role
-	if rec.Kind == static {
-		path = "static-roles/" + rec.Role
+// issuePath is where the keys of a role of a kind come from.
+func issuePath(k kind, role string) string {
+	if k == static {
+		return "static-roles/" + role
 	}
-	b.send(ctx, eventIssue, toldOf(rec, path, "create")...)
+	return "creds/" + role
 }
 
-// tellNotIssued tells that a caller got no key for a lease.
-func (b *backend) tellNotIssued(ctx context.Context, role string, err error) {
+// tellIssued tells that a lease or a static role has a new key.
+func (b *backend) tellIssued(rec record) {
+	b.metrics.keyIssued(rec)
+	b.send(eventIssue, toldOf(rec, issuePath(rec.Kind, rec.Role), "create")...)
+}
+
+// tellNotIssued tells that there is no key for a lease, or no first one for a static
+// role.
+func (b *backend) tellNotIssued(k kind, role string, err error) {
 	b.metrics.failed(opIssue, err)
-	b.send(ctx, eventIssue+eventFail, toldOfFailure("creds/"+role, "create", err, "role", role)...)
+	b.send(eventIssue+eventFail, toldOfFailure(issuePath(k, role), "create", err, "role", role)...)
 }
 
 // tellRevoked tells that a key is gone at its provider.
-func (b *backend) tellRevoked(ctx context.Context, rec record) {
+func (b *backend) tellRevoked(rec record) {
 	b.metrics.keyRevoked(rec)
-	b.send(ctx, eventRevoke, toldOf(rec, "keys/"+rec.ID, "revoke")...)
+	b.send(eventRevoke, toldOf(rec, "keys/"+rec.ID, "revoke")...)
 }
 
 // tellNotRevoked tells that a key may still work.
-func (b *backend) tellNotRevoked(ctx context.Context, rec record, err error) {
+func (b *backend) tellNotRevoked(rec record, err error) {
 	b.metrics.failed(opRevoke, err)
-	b.send(ctx, eventRevoke+eventFail, toldOfFailure("keys/"+rec.ID, "revoke", err,
+	b.send(eventRevoke+eventFail, toldOfFailure("keys/"+rec.ID, "revoke", err,
 		"id", rec.ID, "key_id", rec.KeyID, "kind", string(rec.Kind), "config", rec.Config, "role", rec.Role, "provider", rec.Provider)...)
 }
 
 // tellKilled tells what came of a kill.
-func (b *backend) tellKilled(ctx context.Context, what string, by owner, r *killResult) {
-	b.send(ctx, eventKill,
+func (b *backend) tellKilled(what string, by owner, r *killResult) {
+	b.send(eventKill,
 		logical.EventMetadataPath, "revoke",
 		logical.EventMetadataOperation, "revoke",
 		logical.EventMetadataModified, "true",
@@ -139,12 +210,12 @@ func (r rotated) event() (name, path string) {
 }
 
 // tellRotated tells what came of a rotation; err is why it failed.
-func (b *backend) tellRotated(ctx context.Context, of rotated, err error) {
+func (b *backend) tellRotated(of rotated, err error) {
 	b.metrics.rotated(of, err)
 	name, path := of.event()
 	if err != nil {
-		b.send(ctx, name+eventFail, toldOfFailure(path, "rotate", err, "name", of.name)...)
+		b.send(name+eventFail, toldOfFailure(path, "rotate", err, "name", of.name)...)
 		return
 	}
-	b.send(ctx, name, logical.EventMetadataPath, path, logical.EventMetadataOperation, "rotate", logical.EventMetadataModified, "true", "name", of.name)
+	b.send(name, logical.EventMetadataPath, path, logical.EventMetadataOperation, "rotate", logical.EventMetadataModified, "true", "name", of.name)
 }

@@ -58,6 +58,7 @@ func (e *testEvents) take() []testEvent {
 // secret.
 func (m *testMount) wantEvents(want ...string) []testEvent {
 	m.t.Helper()
+	m.eventsSent()
 	sent := m.hostEvents.take()
 	var got []string
 	for _, event := range sent {
@@ -73,6 +74,21 @@ func (m *testMount) wantEvents(want ...string) []testEvent {
 		m.t.Fatalf("events: got %v, want %v", got, want)
 	}
 	return sent
+}
+
+// eventsSent waits until no event is under way.
+func (m *testMount) eventsSent() {
+	m.t.Helper()
+	for range 2000 {
+		m.engine.events.mu.Lock()
+		sending := m.engine.events.sending
+		m.engine.events.mu.Unlock()
+		if !sending {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	m.t.Fatal("events are under way still")
 }
 
 func TestEventsSayWhatHasHappened(t *testing.T) {
@@ -148,19 +164,61 @@ func TestHostWithoutEventsIsAskedOnce(t *testing.T) {
 	}
 }
 
-// TestEventsThatFailChangeNothing covers an event system that is broken or hangs.
+// TestEventsThatFailChangeNothing covers an event system that is broken.
 func TestEventsThatFailChangeNothing(t *testing.T) {
 	bubble(t, func(m *testMount) {
 		m.configure()
 		m.hostEvents.fail = errors.New("the bus is full")
 		m.lease("creds/bot").revoke()
 		m.wantEvents("creds-create", "revoke")
-		m.hostEvents.fail, m.hostEvents.hang = nil, true
-		started := time.Now()
-		m.lease("creds/bot").revoke()
-		if took := time.Since(started); took > 2*eventBudget {
-			m.t.Errorf("two events took %s", took)
-		}
 		m.wantLive(0)
+	})
+}
+
+// TestEventsHoldUpNothing covers an event system that hangs: neither an issue nor a kill
+// of many keys waits for it, and what waits to be sent is bounded.
+func TestEventsHoldUpNothing(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.hostEvents.hang = true
+		started := time.Now()
+		for range eventsWaiting + 100 {
+			m.lease("creds/bot")
+		}
+		m.wantKill(m.do("write", "revoke", "role", "bot"), eventsWaiting+100, 0, 0)
+		if took := time.Since(started); took > eventBudget {
+			m.t.Errorf("it took %s", took)
+		}
+		m.engine.events.mu.Lock()
+		waiting := len(m.engine.events.waiting)
+		m.engine.events.mu.Unlock()
+		if waiting > eventsWaiting {
+			m.t.Errorf("%d events wait", waiting)
+		}
+		m.b.Cleanup(m.t.Context()) // and nobody waits for what is left
+	})
+}
+
+// TestFirstKeyThatDoesNotWork is told as a failure, and not as a key that was issued.
+func TestFirstKeyThatDoesNotWork(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		m.fake.Inject(fake.Fault{Op: fakeopenai.OpListModels, Status: http.StatusUnauthorized})
+		m.refused(http.StatusBadGateway, nil, "create", "static-roles/app", "config_name", "openai", "project_id", "proj_demo", "rotation_period", "24h", "overlap", "1h")
+		m.wantEvents("revoke", "creds-create-fail")
+	})
+}
+
+// TestLastAdminKeyIsTold covers the admin key of a deleted connection.
+func TestLastAdminKeyIsTold(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.do("write", "config/openai", "rotation_overlap", 0)
+		m.do("write", "rotate-root/openai")
+		m.sweepFor(2 * time.Minute)
+		m.do("delete", "roles/bot")
+		m.wantEvents("rotate-root", "revoke")
+		m.do("delete", "config/openai")
+		m.wantEvents("revoke")
 	})
 }

@@ -110,7 +110,7 @@ func (b *backend) killTarget(ctx context.Context, s logical.Storage, t target, b
 		b.dropOrders(ctx, s, orders)
 	}
 	result := run.result()
-	b.tellKilled(ctx, t.String(), by, result)
+	b.tellKilled(t.String(), by, result)
 	return result, nil
 }
 

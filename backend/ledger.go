@@ -273,7 +273,9 @@ func (l ledger) replace(ctx context.Context, rec record, until time.Time) (recor
 // it is tried again: not before after, if that is set.
 func (l ledger) failed(ctx context.Context, rec record, cause error, after time.Time) (record, error) {
 	next := rec
-	next.Attempts++
+	if next.Attempts++; next.State == revoking && next.OwedSince.IsZero() { // it is of before there was one
+		next = next.owed(cmp.Or(next.Due, l.now())).owed(l.now())
+	}
 	next.LastError = cause.Error()
 	next.Due = l.now().Add(retryDelay(next.Attempts))
 	if wait := provider.RetryAfter(cause); wait > 0 {
@@ -294,7 +296,7 @@ func (l ledger) drop(ctx context.Context, rec record) error {
 		return fmt.Errorf("drop record %s: %w", rec.ID, err)
 	}
 	if err := remove(ctx, l.storage, rec.pointer().key()); err != nil {
-		l.census.forget()
+		l.census.unknown(rec.pointer())
 		return fmt.Errorf("drop record %s: %w", rec.ID, err)
 	}
 	l.census.dropped(rec.pointer())
@@ -325,7 +327,7 @@ func (l ledger) write(ctx context.Context, from, to record) error {
 		return err
 	}
 	if err := save(ctx, l.storage, at.key(), to); err != nil {
-		l.census.forget() // it may be stored all the same
+		l.census.unknown(at) // it may be stored all the same
 		return err
 	}
 	l.census.noted(to)

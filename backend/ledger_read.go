@@ -116,8 +116,9 @@ func (l ledger) pointersUnder(ctx context.Context, name string) ([]pointer, erro
 const readWorkers = 16
 
 // readRecords calls visit, which is not called twice at once, with every record of a
-// connection.
-func (l ledger) readRecords(ctx context.Context, config string, visit func(record)) error {
+// connection. One that cannot be decoded is an error, or, unless that is nil, a call of
+// undecodable.
+func (l ledger) readRecords(ctx context.Context, config string, visit func(record), undecodable func(error)) error {
 	keys := make(chan string)
 	errs := make([]error, readWorkers)
 	var mu sync.Mutex
@@ -126,6 +127,10 @@ func (l ledger) readRecords(ctx context.Context, config string, visit func(recor
 		wg.Go(func() {
 			for key := range keys {
 				rec, err := load[record](ctx, l.storage, key)
+				if _, bad := errors.AsType[*decodeError](err); bad && undecodable != nil {
+					undecodable(err)
+					continue
+				}
 				if err != nil && errs[w] == nil {
 					errs[w] = err
 				}

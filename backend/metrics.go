@@ -52,7 +52,15 @@ type metrics struct {
 	sweeps                             prometheus.Counter
 	sweepDuration                      prometheus.Histogram
 	sweepLast, sweepBacklog            prometheus.Gauge
-	auditFindings, auditLast           *prometheus.GaugeVec
+
+	mu     sync.Mutex
+	audits map[string]audited // by connection
+}
+
+// audited is what the last audit of a connection has found.
+type audited struct {
+	found map[class]int
+	ended time.Time // of the last one that was complete; zero if none was
 }
 
 func newMetrics() *metrics {
@@ -79,8 +87,6 @@ func newMetrics() *metrics {
 	m.sweepDuration = histogram("sweep_duration_seconds", "Time of a sweep.", []float64{.01, .1, .5, 1, 5, 10, 20, 30, 45, 60}).WithLabelValues().(prometheus.Histogram)
 	m.sweepLast = gauge("sweep_last_timestamp_seconds", "When the last sweep ended, in Unix time; 0 if there was none.").WithLabelValues()
 	m.sweepBacklog = gauge("sweep_backlog", "What was due and is not done after the last sweep.").WithLabelValues()
-	m.auditFindings = gauge("audit_findings", "Keys that the last audit of a connection has found, by class.", "config", "class")
-	m.auditLast = gauge("audit_last_timestamp_seconds", "When the last audit of a connection ended, in Unix time.", "config")
 	return m
 }
 
@@ -150,7 +156,7 @@ func reasonOf(err error) string {
 	_, bad := errors.AsType[badRequest](err)
 	_, over := errors.AsType[notRenewable](err)
 	switch {
-	case refused, field, bad, over:
+	case refused, field, bad, over, errors.Is(err, errMissedWindow):
 		return "refused"
 	case errors.Is(err, context.Canceled):
 		return "canceled"
@@ -174,7 +180,7 @@ func kindLabel(kind provider.Kind) string {
 // observer counts the requests of a connection.
 func (m *metrics) observer(name, config string) func(provider.Attempt) {
 	return func(a provider.Attempt) {
-		label := m.configs.of(config)
+		label := m.configs.of(provider.HideKeys(config)) // it may be refused yet
 		m.requests.WithLabelValues(name, label).Observe(a.Took.Seconds())
 		if a.Kind != "" {
 			m.requestErrors.WithLabelValues(name, label, kindLabel(a.Kind)).Inc()
@@ -206,18 +212,40 @@ func (m *metrics) nameOf(of rotated) string {
 	return m.roles.of(of.name)
 }
 
-func (m *metrics) audited(config string, found map[class]*findings, ended time.Time) {
-	label := m.configs.of(config)
-	for class, of := range found {
-		m.auditFindings.WithLabelValues(label, string(class)).Set(float64(of.count))
+// audited notes what an audit has found. One that was not complete proves that there are
+// more, and never that there are fewer.
+func (m *metrics) audited(config string, found map[class]*findings, complete bool, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.audits[config]
+	next := audited{found: map[class]int{}, ended: before.ended}
+	if complete {
+		next.ended = now
 	}
-	m.auditLast.WithLabelValues(label).Set(unixSeconds(ended))
+	for c, of := range found {
+		next.found[c] = of.count
+		if !complete {
+			next.found[c] = max(of.count, before.found[c])
+		}
+	}
+	if m.audits == nil {
+		m.audits = map[string]audited{}
+	}
+	m.audits[config] = next
+}
+
+func (m *metrics) auditOf(config string) (audited, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, ok := m.audits[config]
+	return a, ok
 }
 
 // connectionDeleted forgets what would otherwise be told of a connection as of now.
 func (m *metrics) connectionDeleted(config string) {
-	m.auditFindings.DeletePartialMatch(prometheus.Labels{"config": config})
-	m.auditLast.DeleteLabelValues(config)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.audits, config)
 }
 
 // unixSeconds is a time as Prometheus has it.

@@ -96,6 +96,9 @@ var (
 	buildInfo       = gaugeOf("build_info", "Version of the plugin, and the mount as it is named in keys.", "version", "mount")
 	keysGauge       = gaugeOf("keys", "Records of keys in the ledger.", "provider", "kind", "role", "state")
 	oldestRecord    = gaugeOf("oldest_record_age_seconds", "For how long the oldest record is pending, or the deletion of a key is owed; 0 if none is.", "state")
+	unreadable      = gaugeOf("unreadable_records", "Records of keys in the ledger that cannot be read.")
+	auditFindings   = gaugeOf("audit_findings", "Keys that the last audit of a connection has found, by class.", "config", "class")
+	auditLast       = gaugeOf("audit_last_timestamp_seconds", "When the last complete audit of a connection ended, in Unix time.", "config")
 	pausedGauge     = gaugeOf("connection_paused", "1 while a connection waits, because its provider has asked for it.", "provider", "config")
 	pausesCounter   = measure{prometheus.NewDesc(metricsNamespace+"_connection_pauses_total", "How often a provider has asked to wait.", []string{"provider", "config"}, nil), prometheus.CounterValue}
 	rotationAge     = gaugeOf("rotation_age_seconds", "Age of an admin key, or of the key of a static role.", "kind", "name")
@@ -117,7 +120,9 @@ func (b *backend) readGauges(ctx context.Context, s logical.Storage) (*gauges, e
 	if err := b.takeCensus(ctx, s); err != nil {
 		return nil, err
 	}
-	g.keys(&b.census)
+	if err := g.keys(&b.census); err != nil {
+		return nil, err
+	}
 	rotations := rotationGauges{gauges: g, of: map[rotated]rotationGauge{}}
 	if err := b.connectionGauges(ctx, s, &rotations); err != nil {
 		return nil, err
@@ -136,23 +141,21 @@ func (b *backend) staticGauges(ctx context.Context, s logical.Storage, into *rot
 		if e == nil { // it cannot be read; the sweep says so
 			return nil
 		}
-		due := e.rotateDue()
-		if !due.IsZero() && due.Before(into.now) {
-			suspended, err := suspensionOf(ctx, s, e.name)
+		suspended := false
+		if due := e.rotateDue(); e.Rotation.LastError != "" || !due.IsZero() && due.Before(into.now) {
+			found, err := suspensionOf(ctx, s, e.name)
 			if err != nil {
 				return err
 			}
-			if suspended != nil {
-				due = time.Time{}
-			}
+			suspended = found != nil
 		}
-		into.add(rotated{static, e.name}, &e.Rotation, due)
+		into.add(rotated{static, e.name}, &e.Rotation, e.rotateDue(), suspended)
 		return nil
 	})
 }
 
 // keys counts the records of the ledger.
-func (g *gauges) keys(c *census) {
+func (g *gauges) keys(c *census) error {
 	type group struct {
 		provider, role string
 		kind           kind
@@ -160,12 +163,16 @@ func (g *gauges) keys(c *census) {
 	}
 	groups := map[group]int{}
 	oldest := map[state]time.Time{}
-	c.visit(func(rec counted) {
+	unread, taken := c.visit(func(rec counted) {
 		groups[group{rec.provider, g.labels.roles.of(rec.role), rec.kind, rec.state}]++
 		if since, ok := oldest[rec.state]; !rec.since.IsZero() && (!ok || rec.since.Before(since)) {
 			oldest[rec.state] = rec.since
 		}
 	})
+	if !taken {
+		return errCensusLost
+	}
+	g.add(unreadable, float64(unread))
 	for of, count := range groups {
 		g.add(keysGauge, float64(count), of.provider, string(of.kind), of.role, string(of.state))
 	}
@@ -176,6 +183,7 @@ func (g *gauges) keys(c *census) {
 		}
 		g.add(oldestRecord, age, string(state))
 	}
+	return nil
 }
 
 // connectionGauges reads the connections. One that cannot be read is left out: its
@@ -186,7 +194,9 @@ func (b *backend) connectionGauges(ctx context.Context, s logical.Storage, into 
 		return err
 	}
 	pauses := map[[2]string]pauseGauge{}
+	audits := map[string]audited{}
 	for _, config := range configs {
+		into.gauges.addAudit(audits, config)
 		conn, err := b.connection(ctx, s, config)
 		if err != nil {
 			continue
@@ -196,13 +206,46 @@ func (b *backend) connectionGauges(ctx context.Context, s logical.Storage, into 
 		p.pauses += conn.transport.Pauses()
 		p.paused = p.paused || conn.transport.Paused()
 		pauses[of] = p
-		into.add(rotated{admin, config}, &conn.entry.Rotation, conn.entry.rotateDue())
+		into.add(rotated{admin, config}, &conn.entry.Rotation, conn.entry.rotateDue(), false)
 	}
 	for of, p := range pauses {
 		into.gauges.add(pausedGauge, truth(p.paused), of[0], of[1])
 		into.gauges.add(pausesCounter, float64(p.pauses), of[0], of[1])
 	}
+	into.gauges.tellAudits(audits)
 	return nil
+}
+
+// addAudit adds what the audit of a connection has found to that of others with the same
+// label.
+func (g *gauges) addAudit(audits map[string]audited, config string) {
+	a, ok := g.labels.auditOf(config)
+	if !ok {
+		return
+	}
+	label := g.labels.configs.of(config)
+	sum, ok := audits[label]
+	if !ok {
+		sum = audited{found: map[class]int{}, ended: a.ended}
+	}
+	for c, count := range a.found {
+		sum.found[c] += count
+	}
+	if a.ended.Before(sum.ended) {
+		sum.ended = a.ended
+	}
+	audits[label] = sum
+}
+
+func (g *gauges) tellAudits(audits map[string]audited) {
+	for config, a := range audits {
+		for c, count := range a.found {
+			g.add(auditFindings, float64(count), config, string(c))
+		}
+		if !a.ended.IsZero() {
+			g.add(auditLast, unixSeconds(a.ended), config)
+		}
+	}
 }
 
 type pauseGauge struct {
@@ -222,17 +265,18 @@ type rotationGauges struct {
 	of map[rotated]rotationGauge
 }
 
-// add reads a rotation that is due at a time; zero for never.
-func (r *rotationGauges) add(of rotated, entry *rotationEntry, due time.Time) {
+// add reads a rotation that is due at a time; zero for never. One of a suspended role is
+// neither late, nor does it fail.
+func (r *rotationGauges) add(of rotated, entry *rotationEntry, due time.Time, suspended bool) {
 	of.name = r.labels.nameOf(of)
 	worst := r.of[of]
 	if !entry.Last.IsZero() {
 		worst.age = max(worst.age, r.now.Sub(entry.Last).Seconds())
 	}
-	if !due.IsZero() {
+	if !due.IsZero() && !suspended {
 		worst.overdue = max(worst.overdue, r.now.Sub(due).Seconds())
 	}
-	worst.failing = worst.failing || entry.Failures > 0
+	worst.failing = worst.failing || entry.LastError != "" && !suspended
 	r.of[of] = worst
 }
 

@@ -246,20 +246,20 @@ func TestMetricsPageIsUpToDate(t *testing.T) {
 // recount compares the census with the storage.
 func (m *testMount) recount() {
 	m.t.Helper()
+	if err := m.engine.takeCensus(m.t.Context(), m.storage); err != nil { // reads what is doubtful
+		m.t.Fatal(err)
+	}
 	m.engine.census.mu.Lock()
 	got := maps.Clone(m.engine.census.records)
 	m.engine.census.mu.Unlock()
-	if got == nil {
-		return // it is not taken
-	}
 	fresh := census{}
-	fresh.begin()
+	fresh.begin(m.clock.now())
 	for _, key := range m.stored(ledgerPrefix) {
 		rec, err := load[record](m.t.Context(), m.storage.Storage, key)
 		if err != nil {
 			m.t.Fatal(err)
 		}
-		fresh.read(*rec)
+		fresh.read(rec.pointer(), rec)
 	}
 	if !maps.EqualFunc(got, fresh.records, func(a, b counted) bool {
 		return a.kind == b.kind && a.state == b.state && a.role == b.role && a.provider == b.provider && a.since.Equal(b.since)
@@ -352,9 +352,147 @@ func TestCensusGoesOnWithoutItsCaller(t *testing.T) {
 		if ctx.Err() == nil {
 			m.t.Fatal("no record was read")
 		}
-		if !m.engine.census.taken {
+		if m.engine.census.taken.IsZero() {
 			m.t.Errorf("what was read is lost: %v", err)
 		}
+	})
+}
+
+// TestCensusCountsWhatCannotBeRead covers a damaged record.
+func TestCensusCountsWhatCannotBeRead(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.lease("creds/bot")
+		damaged := &logical.StorageEntry{Key: recordKey("openai", "bot", newID(m.clock.now())), Value: []byte("{")}
+		if err := m.storage.Put(m.t.Context(), damaged); err != nil {
+			m.t.Fatal(err)
+		}
+		m.wantMetrics(map[string]float64{"unreadable_records{}": 1, "keys{kind=lease,provider=openai,role=bot,state=active}": 1})
+	})
+}
+
+// TestCensusForgetsWhatGoesLate covers a deletion that takes effect after its error, and
+// after somebody has looked.
+func TestCensusForgetsWhatGoesLate(t *testing.T) {
+	const counted = "keys{kind=lease,provider=openai,role=bot,state=revoking}"
+	bubble(t, func(m *testMount) {
+		m.configure()
+		l := m.lease("creds/bot")
+		m.metrics()
+		key := recordKey("openai", "bot", l.id())
+		m.storage.spoilOp("delete "+key, failBefore)
+		if err := l.tryRevoke(); err == nil {
+			m.t.Fatal("the revoke has not failed")
+		}
+		m.storage.heal()
+		m.wantMetrics(map[string]float64{counted: 1})
+		if err := m.storage.Delete(m.t.Context(), key); err != nil {
+			m.t.Fatal(err)
+		}
+		m.sweepFor(2 * time.Minute)
+		if _, got := m.metrics(); got[counted] != 0 {
+			m.t.Errorf("got %v", got[counted])
+		}
+	})
+	bubble(t, func(m *testMount) { // nobody looks at it any more
+		m.configure()
+		l := m.lease("creds/bot")
+		m.metrics()
+		if err := m.storage.Delete(m.t.Context(), recordKey("openai", "bot", l.id())); err != nil {
+			m.t.Fatal(err)
+		}
+		m.advance(censusAge)
+		if _, got := m.metrics(); got["keys{kind=lease,provider=openai,role=bot,state=active}"] != 0 {
+			m.t.Errorf("got %v", got)
+		}
+	})
+}
+
+// TestOldRecordsGrowOld covers records of before it was stored since when their deletion
+// is owed.
+func TestOldRecordsGrowOld(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		l := m.lease("creds/bot")
+		m.fake.Inject(fake.Fault{Op: fakeopenai.OpDeleteKey, Status: http.StatusInternalServerError})
+		if err := l.tryRevoke(); err == nil {
+			m.t.Fatal("the revoke has not failed")
+		}
+		rec := m.records()[0]
+		rec.OwedSince = time.Time{}
+		if err := save(m.t.Context(), m.storage, rec.pointer().key(), rec); err != nil {
+			m.t.Fatal(err)
+		}
+		m.sweepFor(5 * time.Hour)
+		if _, got := m.metrics(); got["oldest_record_age_seconds{state=revoking}"] < 4.5*3600 {
+			m.t.Errorf("after 5 h: got %v", got["oldest_record_age_seconds{state=revoking}"])
+		}
+	})
+}
+
+// TestIncompleteAuditProvesNoLess: what could not be listed may be there still.
+func TestIncompleteAuditProvesNoLess(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.plantOrphan("proj_demo")
+		m.audit()
+		_, before := m.metrics()
+		m.advance(time.Hour)
+		m.fake.Inject(fake.Fault{Op: fakeopenai.OpListKeys, Status: http.StatusInternalServerError})
+		if m.audit().data["complete"] != false {
+			m.t.Fatal("the audit is complete")
+		}
+		m.wantMetrics(map[string]float64{
+			"audit_findings{class=orphaned,config=openai}": 1,
+			"audit_last_timestamp_seconds{config=openai}":  before["audit_last_timestamp_seconds{config=openai}"],
+		})
+	})
+}
+
+// TestMissedWindowIsTold: the next try may be a week away.
+func TestMissedWindowIsTold(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.do("write", "config/openai", "rotation_schedule", "0 10 * * 6", "rotation_window", "1h")
+		m.advance(7*24*time.Hour + 12*time.Hour) // nobody sweeps
+		m.sweep()
+		m.wantMetrics(map[string]float64{
+			"rotation_failing{kind=admin,name=openai}":                       1,
+			"rotation_failures_total{kind=admin,name=openai}":                1,
+			"failures_total{operation=rotate_root,provider=,reason=refused}": 1,
+		})
+		m.wantEvents("rotate-root-fail")
+		m.do("write", "rotate-root/openai")
+		m.wantMetrics(map[string]float64{"rotation_failing{kind=admin,name=openai}": 0})
+	})
+}
+
+// TestNoKeyInALabel covers a key that was pasted into a path.
+func TestNoKeyInALabel(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.configure()
+		key := m.lease("creds/bot").key()
+		m.wantEvents("creds-create")
+		m.refused(http.StatusBadRequest, nil, "create", "config/"+key, "provider", "openai", "admin_key", "sk-admin-wrong-wrong-wrong-wrong")
+		m.refused(http.StatusNotFound, nil, "read", "creds/"+key)
+		m.wantEvents("creds-create-fail")
+		m.metrics()
+	})
+}
+
+// TestAbandonedCreateIsNoBacklog covers a connection that was deleted by force.
+func TestAbandonedCreateIsNoBacklog(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.configure()
+		m.fake.Inject(fake.Fault{Op: fakeopenai.OpCreateKey, Hang: fake.HangAfter})
+		m.fake.Inject(fake.Fault{Op: fakeopenai.OpListKeys, Status: http.StatusInternalServerError})
+		if _, err := m.try("read", "creds/bot"); err == nil {
+			m.t.Fatal("the create was answered")
+		}
+		m.do("delete", "config/openai", "force", true)
+		m.sweepFor(10 * time.Minute)
+		m.wantRecords(1)
+		m.wantMetrics(map[string]float64{"sweep_backlog{}": 0})
 	})
 }
 
@@ -381,8 +519,12 @@ func TestSuspendedStaticRoleIsNotOverdue(t *testing.T) {
 		m.advance(50 * time.Hour)
 		const overdue = "rotation_overdue_seconds{kind=static,name=ops/app}"
 		m.wantMetrics(map[string]float64{overdue: 7200})
+		m.fake.Inject(fake.Fault{Op: fakeopenai.OpCreateKey, Status: http.StatusForbidden})
+		m.refused(http.StatusBadGateway, nil, "write", "rotate-role/ops/app")
+		const failing = "rotation_failing{kind=static,name=ops/app}"
+		m.wantMetrics(map[string]float64{failing: 1})
 		m.do("write", "suspend/ops", "subtree", true)
-		m.wantMetrics(map[string]float64{overdue: 0})
+		m.wantMetrics(map[string]float64{overdue: 0, failing: 0})
 	})
 }
 

@@ -139,7 +139,7 @@ func (b *backend) readAudit(ctx context.Context, req *logical.Request, d *framew
 	if err := a.run(ctx); err != nil {
 		return nil, err
 	}
-	b.metrics.audited(a.conn.name, a.found, b.now())
+	b.metrics.audited(a.conn.name, a.found, len(a.problems) == 0, b.now())
 	data := map[string]any{
 		"complete":         len(a.problems) == 0,
 		"problems":         nonNil(a.problems),

@@ -98,10 +98,10 @@ func (b *backend) readCreds(ctx context.Context, req *logical.Request, d *framew
 	}
 	made, err := b.issue(ctx, req, name, ttl.duration())
 	if err != nil {
-		b.tellNotIssued(ctx, name, err)
+		b.tellNotIssued(lease, name, err)
 		return nil, err
 	}
-	b.tellIssued(ctx, made.rec)
+	b.tellIssued(made.rec)
 	return b.credsResponse(made), nil
 }
 

@@ -257,7 +257,7 @@ func (b *backend) killRecord(ctx context.Context, s logical.Storage, rec record,
 	}
 	result, err := b.killAdmin(ctx, s, rec)
 	if err == nil {
-		b.tellKilled(ctx, t.String(), who, result)
+		b.tellKilled(t.String(), who, result)
 	}
 	return result, err
 }

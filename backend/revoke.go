@@ -104,13 +104,15 @@ func (b *backend) deleteKey(ctx context.Context, s logical.Storage, rec record) 
 		err = b.giveBack(ctx, s, conn, rec)
 	}
 	if err != nil {
-		b.tellNotRevoked(ctx, rec, err)
+		if !errors.Is(context.Cause(ctx), errTimeSpent) {
+			b.tellNotRevoked(rec, err)
+		}
 		return b.noteFailure(ctx, s, rec, err, time.Time{})
 	}
 	if err := b.ledger(s).drop(ctx, rec); err != nil {
 		return err
 	}
-	b.tellRevoked(ctx, rec)
+	b.tellRevoked(rec)
 	return nil
 }
 

@@ -105,7 +105,7 @@ func (b *backend) rotate(ctx context.Context, h holder, who owner, patience time
 		return b.rotationFailed(ctx, h, err)
 	}
 	h.log().Info("rotated", "what", h.noun())
-	b.tellRotated(ctx, h.of(), nil)
+	b.tellRotated(h.of(), nil)
 	if err := h.reconcile(ctx); err != nil {
 		h.log().Warn("the replaced key is marked for deletion by the sweep", "error", err)
 	}
@@ -126,8 +126,11 @@ func (b *backend) prepareMint(ctx context.Context, h holder) error {
 // rotationFailed notes a failure with the holder and returns it.
 func (b *backend) rotationFailed(ctx context.Context, h holder, err error) error {
 	h.log().Warn("not rotated", "what", h.noun(), "error", err)
-	b.tellRotated(ctx, h.of(), err)
-	if h.state().lost || !h.state().began && errors.Is(context.Cause(ctx), errTimeSpent) {
+	if !h.state().began && errors.Is(context.Cause(ctx), errTimeSpent) {
+		return err
+	}
+	b.tellRotated(h.of(), err)
+	if h.state().lost {
 		return err
 	}
 	if put := h.change(ctx, func(r *rotationEntry) { r.failed(b.now(), h.noun(), err) }); put != nil {
@@ -220,5 +223,6 @@ func (b *backend) correctPlan(ctx context.Context, h holder) error {
 func (b *backend) skipRotation(ctx context.Context, h holder) error {
 	err := h.change(ctx, func(r *rotationEntry) { r.skip(b.now(), h.noun()) })
 	h.log().Warn("a rotation has missed its window", "next", rfc3339(h.schedule().Next))
+	b.tellRotated(h.of(), errMissedWindow)
 	return err
 }

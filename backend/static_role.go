@@ -129,6 +129,11 @@ func (e *staticEntry) configs() []string {
 	return configs
 }
 
+// record is what is told of the key's record.
+func (k *staticKeyEntry) record(role string) record {
+	return record{ID: k.Record, KeyID: k.KeyID, Name: k.Name, Kind: static, Config: k.Config, Role: role, Provider: k.Provider}
+}
+
 func (k *staticKeyEntry) pointer(role string) pointer {
 	return pointer{config: k.Config, role: role, id: k.Record}
 }

@@ -138,7 +138,6 @@ func (m *staticMove) mintOrder(ctx context.Context, o *order, wait time.Duration
 		return provider.Key{}, err
 	}
 	o.rec = rec
-	m.tellIssued(ctx, rec)
 	return key, nil
 }
 
@@ -205,6 +204,7 @@ func (m *staticMove) promote(ctx context.Context) error {
 		if err != nil && (m.lost || m.entry.Key == nil || m.entry.Key.Record != c.Record) {
 			return err
 		}
+		m.tellIssued(c.record(m.name))
 		return nil
 	})
 }

@@ -172,7 +172,13 @@ func (w *staticWrite) store(ctx context.Context) error {
 	case w.apiKey != "":
 		return w.begin(ctx, w.bring)
 	}
-	return w.begin(ctx, w.mintFirst)
+	err := w.begin(ctx, w.mintFirst)
+	if err != nil {
+		w.tellNotIssued(static, w.name, err)
+		return err
+	}
+	w.tellIssued(w.next.Key.record(w.name))
+	return nil
 }
 
 // update stores a role that exists. A new key that would be minted elsewhere now is

@@ -26,10 +26,19 @@ func load[T any](ctx context.Context, s logical.Storage, key string) (*T, error)
 	}
 	value := new(T)
 	if err := json.Unmarshal(entry.Value, value); err != nil {
-		return nil, fmt.Errorf("decode %s: %w", key, err)
+		return nil, &decodeError{key, err}
 	}
 	return value, nil
 }
+
+// A decodeError is that a stored entry is not what it should be.
+type decodeError struct {
+	key string
+	err error
+}
+
+func (e *decodeError) Error() string { return "decode " + e.key + ": " + e.err.Error() }
+func (e *decodeError) Unwrap() error { return e.err }
 
 // save writes an entry.
 func save(ctx context.Context, s logical.Storage, key string, value any) error {

@@ -106,7 +106,7 @@ func (v *survey) readLedger(ctx context.Context, visit func(record)) error {
 			v.known[rec.KeyID] = knownKey{rec.pointer(), names[rec.Scope]}
 		}
 		visit(rec)
-	})
+	}, nil)
 	if err != nil {
 		return err
 	}

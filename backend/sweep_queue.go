@@ -100,6 +100,7 @@ func (q *sweepQueue) look(ctx context.Context, t task) {
 	case err != nil:
 		q.outcome(ctx, t, false, err)
 	case rec == nil:
+		r.census.dropped(t.pointer) // a drop may take effect after its error
 		q.outcome(ctx, t, true, nil)
 	case !r.due(rec):
 		q.notDue(ctx, t, rec)
@@ -447,6 +448,10 @@ func (q *sweepQueue) settleScope(ctx context.Context, group []heldPending) {
 	conn, err := q.run.backend.connection(ctx, q.run.storage, q.config)
 	if err != nil || ctx.Err() != nil || q.givenUp() {
 		for _, p := range group {
+			if errors.Is(err, errNoConnection) && !q.run.tainted && !q.run.chosen {
+				q.run.stays(p.task) // until the connection is written again
+				continue
+			}
 			q.run.leave(p.task)
 		}
 		return
