@@ -585,3 +585,73 @@ func TestReasonsOfFailures(t *testing.T) {
 		}
 	}
 }
+
+// TestCensusPrefersMovesToReadings covers a record that moves between its reading and
+// its counting.
+func TestCensusPrefersMovesToReadings(t *testing.T) {
+	c := census{}
+	now := time.Unix(1_000_000_000, 0)
+	old := record{ID: "1", Config: "openai", Role: "bot", State: active}
+	gone := record{ID: "2", Config: "openai", Role: "bot", State: active}
+	c.begin(now)
+	next := old
+	next.State = revoking
+	c.noted(next)
+	c.dropped(gone.pointer())
+	c.read(old.pointer(), &old)
+	c.read(gone.pointer(), &gone)
+	if !c.end(true, now) {
+		t.Fatal("the census is lost")
+	}
+	var got []counted
+	if _, taken := c.visit(func(rec counted) { got = append(got, rec) }); !taken {
+		t.Fatal("the census is not taken")
+	}
+	if len(got) != 1 || got[0].state != revoking {
+		t.Errorf("got %v, want one record that is revoking", got)
+	}
+}
+
+// TestOwedSince covers each move of a record to its deletion.
+func TestOwedSince(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		l, ctx := m.engine.ledger(m.storage), m.t.Context()
+		now := m.clock.now()
+		later := now.Add(time.Hour)
+		stored := record{ID: newID(now), Config: "openai", Role: "bot", State: active}
+		for name, test := range map[string]struct {
+			move func(record) (record, error)
+			from time.Time // OwedSince before
+			want time.Time
+		}{
+			"revoke":                  {func(r record) (record, error) { return l.revoke(ctx, r) }, time.Time{}, now},
+			"revoke again":            {func(r record) (record, error) { return l.revoke(ctx, r) }, now.Add(-time.Hour), now.Add(-time.Hour)},
+			"replace":                 {func(r record) (record, error) { return l.replace(ctx, r, later) }, time.Time{}, later},
+			"kill what was replaced":  {func(r record) (record, error) { return l.hurry(ctx, r) }, later, now},
+			"retire after an overlap": {func(r record) (record, error) { return l.retire(ctx, r, later) }, time.Time{}, later},
+			"retire at once":          {func(r record) (record, error) { return l.retire(ctx, r, now.Add(-time.Hour)) }, time.Time{}, now},
+			"retire without an id":    {func(r record) (record, error) { return l.retire(ctx, r, time.Time{}) }, time.Time{}, now},
+			"use again":               {func(r record) (record, error) { return l.use(ctx, r) }, now, time.Time{}},
+		} {
+			before := stored
+			before.OwedSince = test.from
+			got, err := test.move(before)
+			if err != nil || !got.OwedSince.Equal(test.want) {
+				m.t.Errorf("%s: owed since %s (%v), want %s", name, got.OwedSince, err, test.want)
+			}
+		}
+	})
+}
+
+// TestTokenIsOwedFromItsEnd: nothing can delete one before.
+func TestTokenIsOwedFromItsEnd(t *testing.T) {
+	bubble(t, func(m *testMount) {
+		m.connect(anthropicShape)
+		m.lease("creds/" + anthropicShape.name).revoke()
+		m.advance(30 * time.Minute)
+		m.wantMetrics(map[string]float64{
+			"keys{kind=lease,provider=anthropic,role=anthropic,state=revoking}": 1,
+			"oldest_record_age_seconds{state=revoking}":                         0,
+		})
+	})
+}
