@@ -124,6 +124,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (resp
 	if unstorable(req.Path) {
 		return answer(nil, badField("name", "holds two dots in a row, which Vault cannot store; use single ones"))
 	}
+	trimSecrets(req.Data)
 	if path := b.Route(req.Path); path != nil {
 		if err := checkInput(path, req.Data); err != nil {
 			return answer(nil, err)

@@ -89,7 +89,9 @@ func TestBadInputIsRefusedAndChangesNothing(t *testing.T) {
 		{"role of no connection", "write", "roles/new", pairs{"project_id", "proj_demo"}, []string{"config_name: is missing"}},
 		{"role of a missing connection", "write", "roles/new", pairs{"config_name", "nowhere", "project_id", "proj_demo"}, []string{"config_name:", `"nowhere" does not exist`, "config/nowhere"}},
 		{"role that the connection does not allow", "write", "roles/new", pairs{"config_name", "closed", "project_id", "proj_demo"}, []string{"config_name:", "does not allow", "allowed_roles"}},
-		{"connection with live keys", "delete", "config/openai", nil, []string{"still has live keys (1)", "vault lease revoke"}},
+		{"empty boolean", "write", "tidy/openai", []any{"dry_run", ""}, []string{"dry_run", "empty", "true or false"}},
+		{"empty role", "read", "keys", []any{"role", ""}, []string{"role", "empty", "leave it out"}},
+		{"connection with live keys", "delete", "config/openai", nil, []string{"still has live keys (1)", "write <mount>/revoke role="}},
 		{"connection that a role uses", "delete", "config/spare", nil, []string{`role "other" uses connection "spare"`}},
 		{"provider changed while keys live", "write", "config/openai", pairs{"provider", ""}, []string{"provider: is missing"}},
 	}

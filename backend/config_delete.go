@@ -279,7 +279,7 @@ func (b *backend) mayDeleteConfig(ctx context.Context, s logical.Storage, name s
 		return err
 	}
 	if live > 0 {
-		return badRequest(fmt.Sprintf("connection %q still has live keys (%d) that only it can delete; revoke their leases first: vault lease revoke -prefix <mount>/creds/<role>, and delete its static roles: their keys live on for the overlap", name, live))
+		return badRequest(fmt.Sprintf("connection %q still has live keys (%d) that only it can delete; revoke them first: vault write <mount>/revoke role=<role>, or role=<tree>/, which ends the overlap of static keys too", name, live))
 	}
 	users, err := b.rolesOf(ctx, s, name)
 	if err != nil {

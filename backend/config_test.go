@@ -327,3 +327,15 @@ func TestDeleteConnectionRightAfterItsRoles(t *testing.T) {
 		}
 	})
 }
+
+// A key from a file ends in a newline, as editors write it.
+func TestNewlineAtTheEndOfAKey(t *testing.T) {
+	both(t, func(m *testMount) {
+		m.do("create", "config/openai", "provider", "openai", "admin_key", m.fake.AdminKey()+"\n")
+		m.do("create", "roles/bot", "config_name", "openai", "project_id", "proj_demo")
+		l := m.lease("creds/bot")
+		m.do("write", "config/openai", "admin_key", m.fake.AdminKey()+"\r\n")
+		m.do("write", "lookup", "api_key", l.key()+"\n")
+		m.refused(400, []string{"admin_key", "line break"}, "write", "config/openai", "admin_key", m.fake.AdminKey()+"\n\n")
+	})
+}

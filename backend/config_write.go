@@ -284,7 +284,7 @@ func (w *configWrite) mayChangeProvider(ctx context.Context) error {
 		return err
 	}
 	if live || slices.ContainsFunc(admins, func(rec record) bool { return !rec.Adopted || rec.State == revoking }) {
-		return badField("provider", "cannot change while keys of connection %q may be live; revoke their leases first, or write another connection", w.name)
+		return badField("provider", "cannot change while keys of connection %q may be live; revoke them first, or write another connection", w.name)
 	}
 	return nil
 }

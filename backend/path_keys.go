@@ -141,6 +141,9 @@ type keyFilter struct {
 func readFilter(d *framework.FieldData) (keyFilter, error) {
 	f := keyFilter{limit: keysLimit}
 	set(d, "role", &f.role)
+	if given(d, "role") && f.role == "" { // Vault's policies let it through, whatever roles they allow
+		return f, badField("role", "is empty; give the name of a role, or such a name with a slash at the end, or leave it out")
+	}
 	set(d, "entity_id", &f.entityID)
 	set(d, "after", &f.after)
 	f.state = state(d.Get("state").(string))

@@ -18,6 +18,7 @@
 #   --command NAME                  PLUGIN_COMMAND   its name in plugin_directory; default that of FILE
 #   --name NAME                     PLUGIN_NAME      default vault-plugin-secrets-llm
 #   --pin                           PIN=1            pin the version, for all mounts of the plugin
+#   --downgrade                     DOWNGRADE=1      even if the mount runs a newer one
 #   --mount PATH                    MOUNT            default llm
 #   --policy-prefix TEXT            POLICY_PREFIX    begins the names of policies; default the mount and "-"
 #   --no-policies                   POLICIES=0       write none
@@ -36,7 +37,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 plugin=${PLUGIN_FILE:-} sha256=${PLUGIN_SHA256:-} version=${PLUGIN_VERSION:-} command=${PLUGIN_COMMAND:-}
-name=${PLUGIN_NAME:-vault-plugin-secrets-llm} pin=${PIN:-} mount=${MOUNT:-llm}
+name=${PLUGIN_NAME:-vault-plugin-secrets-llm} pin=${PIN:-} downgrade=${DOWNGRADE:-} mount=${MOUNT:-llm}
 prefix=${POLICY_PREFIX:-} policies=${POLICIES:-1} team=${TEAM:-}
 provider=${PROVIDER:-} connection=${CONNECTION:-} key_file=${ADMIN_KEY_FILE:-} role=${ROLE:-}
 config_fields=() role_fields=()
@@ -56,6 +57,7 @@ while (($#)); do
 	shift
 	case $option in
 	--pin) pin=1 ;;
+	--downgrade) downgrade=1 ;;
 	--no-policies) policies=0 ;;
 	-h | --help)
 		sed -n '2,/^set -/{/^set -/!s/^# \{0,1\}//p;}' "${BASH_SOURCE[0]}"
@@ -87,9 +89,14 @@ while (($#)); do
 done
 
 : "${VAULT_ADDR:?set VAULT_ADDR to the address of a Vault}"
-: "${VAULT_TOKEN:?set VAULT_TOKEN to a token that may register and mount plugins}"
 vault=${VAULT_BINARY:-vault}
+export VAULT_FORMAT=table
+"$vault" token lookup >/dev/null 2>&1 || die 'no token that this Vault knows; set VAULT_TOKEN, or vault login'
 mount=${mount%/}
+mount=${mount#/}
+for value in "$mount" "$name" "$team" "$role" "$connection" "$prefix"; do
+	[[ $value =~ ^[A-Za-z0-9_./-]*$ ]] || die "$value is not a name; use letters, digits, dots, dashes, underscores and slashes"
+done
 prefix=${prefix:-${mount//\//-}-}
 connection=${connection:-$provider}
 
@@ -109,6 +116,11 @@ fi
 for field in ${config_fields[@]+"${config_fields[@]}"}; do
 	[[ $field != admin_key=* ]] || die 'the admin key does not belong on a command line; use --admin-key-file'
 done
+# A pre-release sorts before its release, as what follows a tilde does.
+before=$("$vault" read -field=version "$mount/info" 2>/dev/null || true)
+newer=$(printf '%s\n' "${before/-/\~}" "${version/-/\~}" | sort -V | tail -n 1)
+[[ -z $before || ${newer/\~/-} == "$version" || ${downgrade:-0} != 0 ]] ||
+	die "$mount/ runs $before, which is newer than $version; --downgrade goes back to that"
 
 # The plugin. A registration that changes nothing needs no reload.
 registered=$("$vault" plugin info -format=json -version="$version" secret "$name" 2>/dev/null || true)
@@ -133,7 +145,9 @@ else
 		"$vault" secrets tune "${mount_version[@]}" "$mount" >/dev/null
 	fi
 	running=$("$vault" read -field=version "$mount/info" 2>/dev/null || true)
-	if [[ $running != "$version" || $registered != *"$sha256"* || $registered != *"\"$command\""* ]]; then
+	runs=$("$vault" read -format=json "sys/mounts/$mount" 2>/dev/null || true)
+	if [[ $running != "$version" || $registered != *"$sha256"* || $registered != *"\"$command\""* ||
+		$runs == *running_sha256* && $runs != *"$sha256"* ]]; then
 		"$vault" plugin reload -type=secret -plugin="$name" >/dev/null
 		say reloaded "$name"
 	fi
@@ -147,12 +161,13 @@ say runs "$running at $mount/"
 # policy FILE NAME [ROLE]: writes a policy. The texts are of a mount at llm/, of the
 # team "support" and its role "support/classifier".
 policy() {
-	sed -e "s|support/classifier|${3:-support/classifier}|; s|\"llm/|\"$mount/|; s|support/|${team:-support}/|g; s|/support\"|/${team:-support}\"|; s|\"support\"|\"${team:-support}\"|" \
-		"$here/policies/$1.hcl" | "$vault" policy write "$prefix$2" - >/dev/null
+	sed -e "s|support/classifier|${3:-support/classifier}|" \
+		-e "s|support/|${team:-support}/|g; s|/support\"|/${team:-support}\"|; s|\"support\"|\"${team:-support}\"|" \
+		-e "s|\"llm/|\"$mount/|" "$here/policies/$1.hcl" | "$vault" policy write "$prefix$2" - >/dev/null
 	say policy "$prefix$2"
 }
 if [[ $policies != 0 ]]; then
-	for shared in security-team auditor metrics ci; do
+	for shared in operator security-team auditor metrics ci; do
 		policy "$shared" "$shared"
 	done
 	[[ -z $team ]] || policy team-operator "team-$team"
@@ -176,6 +191,11 @@ if [[ -n $role ]]; then
 	"$vault" write "$mount/roles/$role" config_name="$connection" ${role_fields[@]+"${role_fields[@]}"} >/dev/null
 	say role "$mount/roles/$role"
 	if [[ $policies != 0 ]]; then
+		# Two roles may have one name without slashes.
+		if "$vault" policy read "${prefix}agent-${role//\//-}" >/dev/null 2>&1 &&
+			! "$vault" policy read "${prefix}agent-${role//\//-}" | grep -qF "\"$mount/creds/$role\""; then
+			die "policy ${prefix}agent-${role//\//-} is of another role; give another --policy-prefix"
+		fi
 		team='' policy agent "agent-${role//\//-}" "$role"
 	fi
 fi

@@ -19,7 +19,7 @@ auto_auth {
     }
   }
 
-  # Whoever stops the application can end its key with this token: see README.md.
+  # Whoever stops the application can end its key with this token: see docs/agent.md.
   sink "file" {
     config = {
       path = "/run/vault-agent/token"

@@ -4,7 +4,8 @@
 #
 #   VAULT_ADDR=http://127.0.0.1:8100 vault read -field=api_key llm/creds/support/classifier
 #
-# They need no token. All reads of a path are one lease, which Proxy renews; so all
+# They need no token, and one that they send is not used: else each of them would have a
+# lease of its own. All reads of a path are one lease, which Proxy renews; so all
 # processes have the same key, and the ledger says that it is Proxy's. Another query,
 # as ?ttl=15m, is another lease. A static key has no lease and is not cached.
 
@@ -20,7 +21,7 @@ auto_auth {
 }
 
 api_proxy {
-  use_auto_auth_token = true
+  use_auto_auth_token = "force"
 }
 
 cache {}

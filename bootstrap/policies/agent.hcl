@@ -1,3 +1,3 @@
 # Agent of the role "support/classifier": reads its key. The default policy lets it
-# renew and revoke its own leases.
+# renew its own leases, and end them all by vault token revoke -self.
 path "llm/creds/support/classifier" { capabilities = ["read"] }

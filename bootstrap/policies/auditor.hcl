@@ -14,4 +14,5 @@ path "llm/tidy-status"    { capabilities = ["read"] }
 path "llm/tidy/*" { # dry runs only
   capabilities       = ["update"]
   allowed_parameters = { "dry_run" = ["true"], "safety_buffer" = [] }
+  denied_parameters  = { "dry_run" = [""] }
 }

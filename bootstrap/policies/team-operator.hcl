@@ -11,6 +11,7 @@ path "llm/keys" {
   capabilities        = ["read"]
   required_parameters = ["role"]
   allowed_parameters  = { "role" = ["support/*"], "kind" = [], "state" = [], "after" = [], "limit" = [] }
+  denied_parameters   = { "role" = [""] }
 }
 
 path "llm/static-roles/support/*" {

@@ -1,6 +1,8 @@
 # Policies, of the texts in ../policies, and logins for agents.
 
 locals {
+  policy_prefix = coalesce(var.policy_prefix, "${replace(var.mount, "/", "-")}-")
+
   policy_files = "${path.module}/../policies"
 
   # The texts are of a mount at llm/, of the team "support" and its role
@@ -21,21 +23,21 @@ locals {
 resource "vault_policy" "shared" {
   for_each = var.policies
 
-  name   = "${var.policy_prefix}${each.key}"
+  name   = "${local.policy_prefix}${each.key}"
   policy = replace(file("${local.policy_files}/${each.key}.hcl"), "\"llm/", "\"${var.mount}/")
 }
 
 resource "vault_policy" "team" {
   for_each = local.team_policies
 
-  name   = "${var.policy_prefix}${each.key}"
+  name   = "${local.policy_prefix}${each.key}"
   policy = each.value
 }
 
 resource "vault_policy" "agent" {
   for_each = local.agent_policies
 
-  name   = "${var.policy_prefix}${each.key}"
+  name   = "${local.policy_prefix}${each.key}"
   policy = each.value
 }
 

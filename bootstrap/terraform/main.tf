@@ -76,6 +76,11 @@ resource "vault_generic_endpoint" "connection" {
     each.value,
     contains(keys(var.admin_keys), each.key) ? { admin_key = var.admin_keys[each.key] } : {},
   ))
+
+  # One that gets another name is made before its roles move, and deleted after that.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "vault_generic_endpoint" "role" {

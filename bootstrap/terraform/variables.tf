@@ -146,19 +146,19 @@ variable "static_roles" {
 # Who may do what.
 
 variable "policy_prefix" {
-  description = "Begins the names of all policies that this module writes."
+  description = "Begins the names of all policies that this module writes. Null: the mount and a hyphen, so that two mounts have policies of their own."
   type        = string
-  default     = "llm-"
+  default     = null
 }
 
 variable "policies" {
-  description = "Which of the policies that are nobody's own to write: security-team, auditor, metrics, ci."
+  description = "Which of the policies that are nobody's own to write: operator, security-team, auditor, metrics, ci."
   type        = set(string)
   default     = ["security-team", "auditor", "metrics"]
 
   validation {
-    condition     = length(setsubtract(var.policies, ["security-team", "auditor", "metrics", "ci"])) == 0
-    error_message = "policies: only security-team, auditor, metrics and ci."
+    condition     = length(setsubtract(var.policies, ["operator", "security-team", "auditor", "metrics", "ci"])) == 0
+    error_message = "policies: only operator, security-team, auditor, metrics and ci."
   }
 }
 

@@ -33,6 +33,12 @@ class KeyFile:
         try:
             return request()
         except unauthorized:
-            if self.read() == before:
+            if not self._replaced(before):
                 raise
         return request()
+
+    def _replaced(self, before):
+        try:
+            return self.read() != before
+        except (OSError, ValueError):
+            return False  # there is no other key

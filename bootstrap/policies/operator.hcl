@@ -1,0 +1,20 @@
+# Operator: owns connections and roles, and mints nothing.
+path "llm/config"         { capabilities = ["list"] }
+path "llm/config/*"       { capabilities = ["create", "read", "update", "delete"] }
+path "llm/roles"          { capabilities = ["list"] }
+path "llm/roles/*"        { capabilities = ["create", "read", "update", "delete", "list"] }
+path "llm/static-roles"   { capabilities = ["list"] }
+path "llm/static-roles/*" { capabilities = ["create", "read", "update", "delete", "list"] }
+path "llm/pool/*"         { capabilities = ["read", "update", "delete", "list"] }
+path "llm/rotate-root/*"  { capabilities = ["update"] }
+path "llm/rotate-role/*"  { capabilities = ["update"] }
+path "llm/keys"           { capabilities = ["read", "list"] }
+path "llm/keys/*"         { capabilities = ["read"] }
+path "llm/suspend"        { capabilities = ["list"] }
+path "llm/suspend/*"      { capabilities = ["read"] }
+path "llm/audit/*"        { capabilities = ["read"] }
+path "llm/tidy/*"         { capabilities = ["update"] }
+path "llm/tidy-status"    { capabilities = ["read"] }
+path "llm/info"           { capabilities = ["read"] }
+path "llm/metrics"        { capabilities = ["read"] }
+path "sys/leases/revoke-prefix/llm/*" { capabilities = ["update", "sudo"] }
