@@ -655,3 +655,21 @@ func TestTokenIsOwedFromItsEnd(t *testing.T) {
 		})
 	})
 }
+
+// TestAuditsBeyondTheBoundAreAdded: none hides another under one label.
+func TestAuditsBeyondTheBoundAreAdded(t *testing.T) {
+	m := newMetrics()
+	for i := range maxLabels {
+		m.configs.of(fmt.Sprint(i))
+	}
+	early, late := time.Unix(1_000_000_000, 0), time.Unix(1_000_000_060, 0)
+	m.audited("a", map[class]*findings{orphaned: {count: 5}}, true, late)
+	m.audited("b", map[class]*findings{orphaned: {count: 2}}, true, early)
+	g, sums := &gauges{labels: m}, map[string]audited{}
+	for _, config := range []string{"a", "b", "never audited"} {
+		g.addAudit(sums, config)
+	}
+	if got := sums[otherLabel]; len(sums) != 1 || got.found[orphaned] != 7 || !got.ended.Equal(early) {
+		t.Errorf("got %v, want 7 orphans as of the earlier audit", sums)
+	}
+}
