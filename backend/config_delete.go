@@ -279,7 +279,7 @@ func (b *backend) mayDeleteConfig(ctx context.Context, s logical.Storage, name s
 		return err
 	}
 	if live > 0 {
-		return badRequest(fmt.Sprintf("connection %q still has live keys (%d) that only it can delete; revoke them first: vault write <mount>/revoke role=<role>, or role=<tree>/, which ends the overlap of static keys too", name, live))
+		return badRequest(fmt.Sprintf("connection %q still has live keys (%d) that only it can delete; delete its static roles, then revoke: vault write <mount>/revoke role=<role>, or role=<tree>/, which ends the overlap of their keys too", name, live))
 	}
 	users, err := b.rolesOf(ctx, s, name)
 	if err != nil {
