@@ -21,7 +21,7 @@ var (
 // scriptsAtOnce is how many scripts run at the same time, unless -parallel says
 // otherwise: many more than there are processors, for most of them wait for
 // Vault's next sweep. See startSlots for what does cost.
-const scriptsAtOnce = 32
+const scriptsAtOnce = 44
 
 // scriptsDir is where TestScripts finds its scripts. Those in snapshot make the backups
 // that upgrade_restore_*.txtar restore, with an earlier plugin: see scripts/snapshot.sh.
@@ -48,6 +48,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 *scriptsDir,
 		Setup:               setUp,

@@ -50,6 +50,7 @@ func readPages(t *testing.T) []page {
 // TestPages runs the commands of the documentation, each page's in one shell, on a
 // Vault of its own where it starts one.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "darwin" {
 		t.Skip("programs in Go take no certificate authority from the environment on macOS, so no provider's host can be simulated")
 	}
