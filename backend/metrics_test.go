@@ -275,7 +275,7 @@ func TestCensusHoldsWhateverHappens(t *testing.T) {
 		m.connect(sh)
 		random := rand.New(rand.NewPCG(1, 2))
 		var leases []*testLease
-		for range 60 {
+		for range 25 {
 			if err := m.engine.takeCensus(m.t.Context(), m.storage); err != nil {
 				m.t.Fatal(err)
 			}
