@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -309,6 +310,8 @@ func (b *backend) rolesOf(ctx context.Context, s logical.Storage, config string)
 	return users, err
 }
 
+var errPrincipalBusy = errors.New("something is still being done under one")
+
 // deletePrincipals deletes the principals of a connection, none of whose roles exists
 // any more. It refuses while one is left, which the sweep then deletes.
 func (b *backend) deletePrincipals(ctx context.Context, s logical.Storage, name string) error {
@@ -327,15 +330,13 @@ func (b *backend) deletePrincipals(ctx context.Context, s logical.Storage, name 
 	asking, cancel := context.WithTimeout(ctx, deleteBudget)
 	defer cancel()
 	for i, p := range all {
-		_, err := b.sweepPrincipal(asking, s, p, false)
-		if err == nil {
-			var left *principalEntry
-			if left, err = load[principalEntry](ctx, s, p.key()); err == nil && left != nil {
-				err = errors.New("it is in use")
-			}
-		}
+		_, why := b.sweepPrincipal(asking, s, p, false)
+		left, err := load[principalEntry](ctx, s, p.key())
 		if err != nil {
-			return badRequest(fmt.Sprintf("connection %q still has service accounts of deleted roles (%d), which the sweep deletes at the provider; try again in a minute: %s", name, len(all)-i, err))
+			return err
+		}
+		if left != nil {
+			return badRequest(fmt.Sprintf("connection %q still has service accounts of deleted roles (%d), which the sweep deletes at the provider; try again in a minute: %s", name, len(all)-i, cmp.Or(why, errPrincipalBusy)))
 		}
 	}
 	return nil

@@ -318,6 +318,10 @@ func TestDeleteConnectionRightAfterItsRoles(t *testing.T) {
 		m.fake.Inject(fake.Fault{Op: fakeopenai.OpDeleteServiceAccount, Status: http.StatusServiceUnavailable})
 		m.refused(http.StatusBadRequest, []string{"service accounts of deleted roles (2)", "try again in a minute", "unavailable"}, "delete", "config/openai")
 		m.fake.ClearFaults()
+		accounts := m.stored(principalPrefix)
+		m.storage.spoilOp("get "+accounts[0], failBefore)
+		m.refused(http.StatusInternalServerError, nil, "delete", "config/openai")
+		m.storage.heal()
 		m.do("delete", "config/openai")
 		if left := m.fake.ServiceAccounts("proj_demo"); len(left) > 0 {
 			m.t.Errorf("service accounts are left: %v", left)

@@ -25,7 +25,8 @@
 // Where to look: ledger.go stores records and index.go finds them; issue.go,
 // renew.go and revoke.go are the moves of a lease, kill.go ends keys on command,
 // suspend.go stops roles; sweep.go finishes what was left; survey.go compares a
-// provider with the ledger, for audit.go and tidy.go; path_*.go are the paths,
+// provider with the ledger, for audit.go and tidy.go; metrics.go and events.go tell
+// what has happened, census.go counts the ledger for them; path_*.go are the paths,
 // names.go names everything that is stored or sent.
 package backend
 

@@ -46,6 +46,7 @@ type holder interface {
 	log() hclog.Logger
 	// noun is what the key is called in what people read: admin key, or key.
 	noun() string
+	// of is whose key it is, for metrics and events.
 	of() rotated
 	state() *moveState
 	// schedule is as it is stored: change changes it.
@@ -223,6 +224,8 @@ func (b *backend) correctPlan(ctx context.Context, h holder) error {
 func (b *backend) skipRotation(ctx context.Context, h holder) error {
 	err := h.change(ctx, func(r *rotationEntry) { r.skip(b.now(), h.noun()) })
 	h.log().Warn("a rotation has missed its window", "next", rfc3339(h.schedule().Next))
-	b.tellRotated(h.of(), errMissedWindow)
+	if err == nil { // else it is noticed again
+		b.tellRotated(h.of(), errMissedWindow)
+	}
 	return err
 }
